@@ -1,0 +1,69 @@
+//! Every bound of the wire, with its unit in its name.
+//!
+//! Bounds that both sides must agree on live here and nowhere else. A value equal to a bound is
+//! accepted, one past it is refused.
+
+/// Bytes of the fixed frame header.
+pub const FRAME_HEADER_BYTES: usize = 8;
+
+/// Bytes of source code in one job: 16 MiB.
+pub const CODE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of an execution id.
+pub const EXECUTION_ID_BYTES_MAX: usize = 64;
+
+/// Payload bytes of a frame to a worker: the largest job and room for its other fields.
+pub const TO_WORKER_PAYLOAD_BYTES_MAX: usize = CODE_BYTES_MAX + 64 * 1024;
+
+/// Payload bytes of a frame from a worker: the largest result, message and stack together.
+pub const FROM_WORKER_PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of console text in one frame.
+pub const CONSOLE_CHUNK_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of the text of a script's result. Longer ones are cut and marked.
+pub const RESULT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of an error message. Longer ones are cut.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a stack trace. Longer ones are cut.
+pub const STACK_BYTES_MAX: usize = 32 * 1024;
+
+// The largest legal message of each direction fits its frame.
+const _: () = assert!(RESULT_BYTES_MAX + 64 * 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);
+const _: () = assert!(CONSOLE_CHUNK_BYTES_MAX + 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);
+const _: () = assert!(CODE_BYTES_MAX + 1024 < TO_WORKER_PAYLOAD_BYTES_MAX);
+const _: () = assert!(TO_WORKER_PAYLOAD_BYTES_MAX <= u32::MAX as usize);
+
+/// Cuts `text` to at most `bytes_max` bytes at a character boundary and says whether it did.
+pub fn cut(text: &mut String, bytes_max: usize) -> bool {
+    if text.len() <= bytes_max {
+        return false;
+    }
+    let end = text.floor_char_boundary(bytes_max);
+    text.truncate(end);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn cut_keeps_at_the_bound_and_cuts_one_past_it() {
+        let mut at = "abcd".to_owned();
+        assert!(!cut(&mut at, 4));
+        assert_eq!(at, "abcd");
+        let mut past = "abcde".to_owned();
+        assert!(cut(&mut past, 4));
+        assert_eq!(past, "abcd");
+    }
+
+    #[test]
+    fn cut_never_splits_a_character() {
+        let mut text = "aé€😀".to_owned();
+        assert!(cut(&mut text, 5));
+        assert_eq!(text, "aé");
+    }
+}

@@ -1,0 +1,191 @@
+//! The messages, in the order one execution uses them.
+//!
+//! ```text
+//! supervisor                      worker
+//!     │ Hello ───────────────────────► │  written at spawn; the worker builds its isolate
+//!     │ ◄─────────────────────── Ready │  from here on it may be handed its one job
+//!     │ Job ─────────────────────────► │
+//!     │ ◄───────────── Console (any) │
+//!     │ Stop (at most once) ─────────► │  soft stop: deadline or cancel
+//!     │ ◄──────────────────────── Done │  or Fatal, or just the end of the stream
+//!     ╳ both ends close, the worker exits, the supervisor reaps it
+//! ```
+//!
+//! The supervisor validates every message against the state the worker may be in; anything else is
+//! a protocol violation and costs the worker its life.
+
+use bincode::{Decode, Encode};
+
+/// From the supervisor to a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum ToWorker {
+    /// First frame: what to prepare before a job exists.
+    Hello(Hello),
+    /// The one job of this process.
+    Job(Job),
+    /// Terminate the script and report with [`FromWorker::Done`]. SIGKILL follows if it does not.
+    Stop(StopReason),
+}
+
+/// From a worker to the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum FromWorker {
+    /// Isolate and context stand; a job may come.
+    Ready(Ready),
+    /// Console text in order, complete UTF-8, at most
+    /// [`CONSOLE_CHUNK_BYTES_MAX`](crate::limits::CONSOLE_CHUNK_BYTES_MAX) bytes.
+    Console(String),
+    /// The console budget is used up; whatever the script prints from here on is dropped. At most
+    /// once.
+    ConsoleTruncated,
+    /// The end of the job. Nothing follows.
+    Done(Box<Done>),
+    /// Last words of a process that cannot go on. Nothing follows.
+    Fatal(Fatal),
+}
+
+/// What a worker prepares before its job arrives.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// Heap limit the isolate is built with; a job with another limit rebuilds it.
+    pub heap_bytes: u64,
+}
+
+/// A worker introduces itself.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ready {
+    /// Its process id as it sees it; differs from the supervisor's view in a pid namespace.
+    pub pid: u32,
+    /// Version of the worker binary; must equal the supervisor's.
+    pub worker_version: String,
+    /// Version of V8, for logs and heap snapshots.
+    pub v8_version: String,
+}
+
+/// One script to run.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Job {
+    /// Id of the execution, for messages; at most
+    /// [`EXECUTION_ID_BYTES_MAX`](crate::limits::EXECUTION_ID_BYTES_MAX) bytes.
+    pub execution_id: String,
+    /// Which try of this execution this is, from 1.
+    pub attempt: u32,
+    /// JavaScript or TypeScript source of one ES module, at most
+    /// [`CODE_BYTES_MAX`](crate::limits::CODE_BYTES_MAX) bytes.
+    pub code: String,
+    /// What the script may use.
+    pub limits: JobLimits,
+}
+
+/// Bounds of one job. The worker keeps them; the supervisor does not rely on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct JobLimits {
+    /// Wall clock from the start of the script, in milliseconds.
+    pub wall_ms: u64,
+    /// V8 heap, in bytes.
+    pub heap_bytes: u64,
+    /// `ArrayBuffer` memory, in bytes; V8's heap limit does not cover it.
+    pub buffer_bytes: u64,
+    /// Console text, in bytes; what goes past it is dropped with a notice.
+    pub console_bytes: u64,
+}
+
+/// Why the supervisor stops a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum StopReason {
+    /// Its wall clock limit passed.
+    Deadline,
+    /// The caller asked for it.
+    Cancelled,
+}
+
+/// How a job ended and what it used.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Done {
+    /// Success or failure.
+    pub outcome: Outcome,
+    /// What it took.
+    pub usage: Usage,
+}
+
+/// Success or failure of a script.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Outcome {
+    /// The module ran to its end and nothing is left to wait for.
+    Completed {
+        /// The value of the default export or of the last expression statement, as text; `None`
+        /// when there is none or it is `undefined`.
+        result: Option<String>,
+        /// The text was cut at [`RESULT_BYTES_MAX`](crate::limits::RESULT_BYTES_MAX).
+        result_truncated: bool,
+    },
+    /// The script did not run to its end.
+    Failed(Failure),
+}
+
+/// A failed script, in terms of the user's own source.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Failure {
+    /// What kind of end this was.
+    pub kind: FailureKind,
+    /// One line for people, such as `TypeError: x is not a function`.
+    pub message: String,
+    /// The stack trace with positions in the user's source, when there is one.
+    pub stack: Option<String>,
+    /// Line in the user's source, from 1.
+    pub line: Option<u32>,
+    /// Column in the user's source, from 1.
+    pub column: Option<u32>,
+}
+
+/// The ways a script fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum FailureKind {
+    /// The source does not parse, or imports what is not there.
+    Syntax,
+    /// A value was thrown and nobody caught it.
+    Thrown,
+    /// A promise was rejected and nobody handled it.
+    UnhandledRejection,
+    /// A top-level `await` waits for something that can never happen.
+    Stalled,
+    /// The heap limit was reached.
+    OutOfMemory,
+    /// The wall clock limit was reached.
+    TimedOut,
+    /// The caller cancelled.
+    Cancelled,
+}
+
+/// What a job used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Usage {
+    /// CPU time of the process since it got the job, in microseconds.
+    pub cpu_us: u64,
+    /// Wall clock since it got the job, in microseconds.
+    pub wall_us: u64,
+    /// V8 heap in use at the end, in bytes.
+    pub heap_bytes: u64,
+    /// The most `ArrayBuffer` memory at any time, in bytes.
+    pub buffer_peak_bytes: u64,
+}
+
+/// Last words.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Fatal {
+    /// What ended the process.
+    pub kind: FatalKind,
+    /// V8's or the worker's own description, for the log.
+    pub message: String,
+}
+
+/// Why a worker process ends itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum FatalKind {
+    /// V8 could not allocate; the script is to blame.
+    OutOfMemory,
+    /// V8 met a state it cannot go on from.
+    V8,
+    /// The worker could not get ready, or was sent something it cannot take.
+    Worker,
+}

@@ -1,0 +1,86 @@
+//! Golden frames: the exact bytes of one message of each kind, as committed in `golden/`.
+//!
+//! A failure here means that the wire changed. If that is meant, raise `VERSION` and run the test
+//! with `MCP_V8_WRITE_GOLDEN=1` to write the new bytes.
+
+use std::path::PathBuf;
+
+use mcp_v8_protocol::{
+    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
+    Outcome, Ready, StopReason, ToWorker, Usage, Wire, encode,
+};
+
+fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.hex"));
+    let frame = encode(message).unwrap();
+    let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    if std::env::var_os("MCP_V8_WRITE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, format!("{hex}\n")).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(hex, golden.trim(), "the bytes of {name} changed");
+    let mut decoder = Decoder::<M>::default();
+    decoder.buffer_mut().extend_from_slice(&frame);
+    assert_eq!(decoder.next().unwrap().as_ref(), Some(message));
+}
+
+#[test]
+fn frames_to_a_worker() {
+    check("to_worker_hello", &ToWorker::Hello(Hello { heap_bytes: 128 << 20 }));
+    check("to_worker_stop", &ToWorker::Stop(StopReason::Cancelled));
+    check(
+        "to_worker_job",
+        &ToWorker::Job(Job {
+            execution_id: "0193-abc".to_owned(),
+            attempt: 2,
+            code: "console.log('hé')".to_owned(),
+            limits: JobLimits {
+                wall_ms: 30_000,
+                heap_bytes: 128 << 20,
+                buffer_bytes: 64 << 20,
+                console_bytes: 1 << 20,
+            },
+        }),
+    );
+}
+
+#[test]
+fn frames_from_a_worker() {
+    check(
+        "from_worker_ready",
+        &FromWorker::Ready(Ready {
+            pid: 4711,
+            worker_version: "0.1.0".to_owned(),
+            v8_version: "15.2.1".to_owned(),
+        }),
+    );
+    check("from_worker_console", &FromWorker::Console("[WARN] hé\n".to_owned()));
+    check("from_worker_console_truncated", &FromWorker::ConsoleTruncated);
+    check(
+        "from_worker_fatal",
+        &FromWorker::Fatal(Fatal { kind: FatalKind::OutOfMemory, message: "heap".to_owned() }),
+    );
+    let usage = Usage { cpu_us: 300, wall_us: 301, heap_bytes: 70_000, buffer_peak_bytes: 5 };
+    check(
+        "from_worker_done_completed",
+        &FromWorker::Done(Box::new(Done {
+            outcome: Outcome::Completed { result: Some("2".to_owned()), result_truncated: false },
+            usage,
+        })),
+    );
+    check(
+        "from_worker_done_failed",
+        &FromWorker::Done(Box::new(Done {
+            outcome: Outcome::Failed(Failure {
+                kind: FailureKind::Thrown,
+                message: "Error: no".to_owned(),
+                stack: Some("Error: no\n    at script.js:1:7".to_owned()),
+                line: Some(1),
+                column: Some(7),
+            }),
+            usage,
+        })),
+    );
+}
