@@ -214,7 +214,7 @@ mod tests {
             execution_id: "e".to_owned(),
             attempt: 1,
             code: "x".repeat(code_bytes),
-            limits: JobLimits { wall_ms: 1, heap_bytes: 2, buffer_bytes: 3, console_bytes: 4 },
+            limits: JobLimits { heap_bytes: 2, buffer_bytes: 3, console_bytes: 4 },
         })
     }
 

@@ -19,7 +19,7 @@ pub mod message;
 pub use codec::{DecodeError, Decoder, EncodeError, Wire, encode};
 pub use message::{
     Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits, Outcome,
-    Ready, StopReason, ToWorker, Usage,
+    Ready, ToWorker, Usage,
 };
 
 /// Version of the frames. Carried in every header; the other side must have the same.

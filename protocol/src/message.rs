@@ -6,7 +6,7 @@
 //!     │ ◄─────────────────────── Ready │  from here on it may be handed its one job
 //!     │ Job ─────────────────────────► │
 //!     │ ◄───────────── Console (any) │
-//!     │ Stop (at most once) ─────────► │  soft stop: deadline or cancel
+//!     │ Stop (at most once) ─────────► │  soft stop
 //!     │ ◄──────────────────────── Done │  or Fatal, or just the end of the stream
 //!     ╳ both ends close, the worker exits, the supervisor reaps it
 //! ```
@@ -23,8 +23,9 @@ pub enum ToWorker {
     Hello(Hello),
     /// The one job of this process.
     Job(Job),
-    /// Terminate the script and report with [`FromWorker::Done`]. SIGKILL follows if it does not.
-    Stop(StopReason),
+    /// Terminate the script and report [`FailureKind::Stopped`]. SIGKILL follows if it does not.
+    /// Why is the supervisor's business: a deadline or a cancelled call.
+    Stop,
 }
 
 /// From a worker to the supervisor.
@@ -77,26 +78,16 @@ pub struct Job {
     pub limits: JobLimits,
 }
 
-/// Bounds of one job. The worker keeps them; the supervisor does not rely on that.
+/// Bounds of one job that the worker keeps. Wall clock is the supervisor's: it sends
+/// [`ToWorker::Stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct JobLimits {
-    /// Wall clock from the start of the script, in milliseconds.
-    pub wall_ms: u64,
     /// V8 heap, in bytes.
     pub heap_bytes: u64,
     /// `ArrayBuffer` memory, in bytes; V8's heap limit does not cover it.
     pub buffer_bytes: u64,
     /// Console text, in bytes; what goes past it is dropped with a notice.
     pub console_bytes: u64,
-}
-
-/// Why the supervisor stops a script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum StopReason {
-    /// Its wall clock limit passed.
-    Deadline,
-    /// The caller asked for it.
-    Cancelled,
 }
 
 /// How a job ended and what it used.
@@ -151,10 +142,8 @@ pub enum FailureKind {
     Stalled,
     /// The heap limit was reached.
     OutOfMemory,
-    /// The wall clock limit was reached.
-    TimedOut,
-    /// The caller cancelled.
-    Cancelled,
+    /// [`ToWorker::Stop`] came before the script had ended.
+    Stopped,
 }
 
 /// What a job used.

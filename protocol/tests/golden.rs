@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
-    Outcome, Ready, StopReason, ToWorker, Usage, Wire, encode,
+    Outcome, Ready, ToWorker, Usage, Wire, encode,
 };
 
 fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
@@ -29,7 +29,7 @@ fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
 #[test]
 fn frames_to_a_worker() {
     check("to_worker_hello", &ToWorker::Hello(Hello { heap_bytes: 128 << 20 }));
-    check("to_worker_stop", &ToWorker::Stop(StopReason::Cancelled));
+    check("to_worker_stop", &ToWorker::Stop);
     check(
         "to_worker_job",
         &ToWorker::Job(Job {
@@ -37,7 +37,6 @@ fn frames_to_a_worker() {
             attempt: 2,
             code: "console.log('hé')".to_owned(),
             limits: JobLimits {
-                wall_ms: 30_000,
                 heap_bytes: 128 << 20,
                 buffer_bytes: 64 << 20,
                 console_bytes: 1 << 20,

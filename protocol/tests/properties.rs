@@ -3,7 +3,7 @@
 
 use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
-    Outcome, Ready, StopReason, ToWorker, Usage, Wire, encode,
+    Outcome, Ready, ToWorker, Usage, Wire, encode,
 };
 use proptest::prelude::*;
 
@@ -14,27 +14,25 @@ fn failure_kind() -> impl Strategy<Value = FailureKind> {
         Just(FailureKind::UnhandledRejection),
         Just(FailureKind::Stalled),
         Just(FailureKind::OutOfMemory),
-        Just(FailureKind::TimedOut),
-        Just(FailureKind::Cancelled),
+        Just(FailureKind::Stopped),
     ]
 }
 
 fn to_worker() -> impl Strategy<Value = ToWorker> {
-    let job = (".{0,64}", any::<u32>(), ".{0,400}", any::<[u64; 4]>()).prop_map(
-        |(execution_id, attempt, code, [wall_ms, heap_bytes, buffer_bytes, console_bytes])| {
+    let job = (".{0,64}", any::<u32>(), ".{0,400}", any::<[u64; 3]>()).prop_map(
+        |(execution_id, attempt, code, [heap_bytes, buffer_bytes, console_bytes])| {
             ToWorker::Job(Job {
                 execution_id,
                 attempt,
                 code,
-                limits: JobLimits { wall_ms, heap_bytes, buffer_bytes, console_bytes },
+                limits: JobLimits { heap_bytes, buffer_bytes, console_bytes },
             })
         },
     );
     prop_oneof![
         any::<u64>().prop_map(|heap_bytes| ToWorker::Hello(Hello { heap_bytes })),
         job,
-        Just(ToWorker::Stop(StopReason::Deadline)),
-        Just(ToWorker::Stop(StopReason::Cancelled)),
+        Just(ToWorker::Stop),
     ]
 }
 
