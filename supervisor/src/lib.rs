@@ -1,1 +1,11 @@
-//! placeholder
+//! The supervisor: one per node. It owns the listeners, the executions and the worker processes,
+//! and never runs a script itself.
+//!
+//! Architecture invariant: this crate never depends on `v8`. Code that the supervisor does not need
+//! is not in its address space, and nothing a script does can reach it but bytes on a socket.
+
+pub mod cli;
+pub mod executions;
+pub mod limits;
+pub mod metrics;
+pub mod pool;

@@ -1,0 +1,201 @@
+//! Every option, once.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::limits::{
+    CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
+    EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
+    HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
+};
+
+const LISTENERS: &str = "Listeners (none: MCP over stdin and stdout)";
+const EXECUTIONS: &str = "Executions";
+const STORAGE: &str = "Storage";
+const TEXTS: &str = "Texts shown to clients";
+const GENERAL: &str = "General";
+/// Heading of the flags that [`super::later`] refuses.
+pub const LATER: &str = "Not supported yet (refused)";
+
+/// Runs JavaScript and TypeScript for AI agents, each script in a V8 process of its own.
+///
+/// Without a port it speaks MCP over stdin and stdout, which is how MCP clients start it. With
+/// --http-port it serves MCP at /mcp and a REST interface at /api.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "mcp-v8",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  \
+        mcp-v8 --http-port=3000                 serve on port 3000\n  \
+        echo '6 * 7' | mcp-v8 exec -            run one script and exit\n  \
+        mcp-v8 exec job.ts --url http://127.0.0.1:3000\n\n\
+        Every flag can be set as an environment variable (MCP_V8_HTTP_PORT=3000) or as a key of\n\
+        the --config file (http-port = 3000). A flag wins over the environment, the environment\n\
+        over the file. RUST_LOG sets what is logged to stderr (default: info)."
+)]
+pub struct Args {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Serve MCP (Streamable HTTP) at /mcp and REST at /api on this port. The PORT environment
+    /// variable is used when no port is given
+    #[arg(long, value_name = "N", help_heading = LISTENERS)]
+    pub http_port: Option<u16>,
+
+    /// Serve MCP by the older HTTP+SSE transport (GET /sse, POST /message) and REST on this port
+    #[arg(long, value_name = "N", help_heading = LISTENERS)]
+    pub sse_port: Option<u16>,
+
+    /// Address that the listeners bind
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0", help_heading = LISTENERS)]
+    pub bind_host: String,
+
+    /// Host names that requests may name, separated by commas; `*` for any. Requests made by a
+    /// browser must always name one of these or a loopback address; other requests only when this
+    /// is given
+    #[arg(long, value_name = "HOST", value_delimiter = ',', help_heading = LISTENERS)]
+    pub allowed_hosts: Vec<String>,
+
+    /// Web origins whose pages may call this server (http://app.example:8080), separated by
+    /// commas; `*` for any. Loopback origins always may
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', help_heading = LISTENERS)]
+    pub allowed_origins: Vec<String>,
+
+    /// JavaScript heap of one execution in MiB; as much again may be held in ArrayBuffers
+    #[arg(
+        long, value_name = "MB", default_value_t = HEAP_MB_DEFAULT, help_heading = EXECUTIONS,
+        value_parser = value_parser!(u64).range(HEAP_MB_MIN..=HEAP_MB_MAX)
+    )]
+    pub heap_memory_max: u64,
+
+    /// Wall clock of one execution in seconds
+    #[arg(
+        long, value_name = "S", default_value_t = EXECUTION_TIMEOUT_SECS_DEFAULT,
+        help_heading = EXECUTIONS,
+        value_parser = value_parser!(u64).range(EXECUTION_TIMEOUT_SECS_MIN..=EXECUTION_TIMEOUT_SECS_MAX)
+    )]
+    pub execution_timeout: u64,
+
+    /// Executions that run at once; more wait in a queue [default: number of cores]
+    #[arg(
+        long, value_name = "N", help_heading = EXECUTIONS,
+        value_parser = value_parser!(u64).range(1..=CONCURRENT_EXECUTIONS_MAX)
+    )]
+    pub max_concurrent_executions: Option<u64>,
+
+    /// Console output of one execution in bytes; what goes past it is dropped with a notice
+    #[arg(
+        long, value_name = "BYTES", default_value_t = CONSOLE_BYTES_DEFAULT,
+        help_heading = EXECUTIONS,
+        value_parser = value_parser!(u64).range(CONSOLE_BYTES_MIN..=CONSOLE_BYTES_MAX)
+    )]
+    pub console_bytes_max: u64,
+
+    /// Let run_js read a script from a path on the server (its `file` argument)
+    #[arg(long, help_heading = EXECUTIONS)]
+    pub allow_run_js_file: bool,
+
+    /// The worker program [default: mcp-v8-worker beside this program]
+    #[arg(long, value_name = "PATH", help_heading = EXECUTIONS)]
+    pub worker_path: Option<PathBuf>,
+
+    /// Directory of everything that is kept on disk. It is made and checked at start; executions
+    /// are held in memory in this release
+    #[arg(
+        long, value_name = "DIR", default_value = "/tmp/mcp-v8-sessions", help_heading = STORAGE
+    )]
+    pub session_db_path: PathBuf,
+
+    /// Where heap snapshots live. Only `none` is supported yet
+    #[arg(long, value_enum, default_value_t = HeapStore::None, help_heading = STORAGE)]
+    pub heap_store: HeapStore,
+
+    /// Older spelling of --heap-store=none
+    #[arg(long, help_heading = STORAGE)]
+    pub stateless: bool,
+
+    /// Instructions that clients show to their model, or @FILE (`@@` for a leading `@`)
+    #[arg(long, value_name = "TEXT", help_heading = TEXTS)]
+    pub instructions: Option<String>,
+
+    /// Description of the run_js tool, or @FILE (`@@` for a leading `@`)
+    #[arg(long, value_name = "TEXT", help_heading = TEXTS)]
+    pub run_js_description: Option<String>,
+
+    /// Read options from a TOML file, or JSON if its name ends in .json
+    #[arg(long, value_name = "FILE", help_heading = GENERAL)]
+    pub config: Option<PathBuf>,
+
+    /// Print the OpenAPI description of the REST interface and exit
+    #[arg(long, help_heading = GENERAL)]
+    pub print_openapi: bool,
+
+    /// Flags of later releases.
+    #[command(flatten)]
+    pub later: super::later::LaterArgs,
+}
+
+/// Where heap snapshots live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HeapStore {
+    /// Nowhere: every script starts fresh.
+    None,
+    /// A local directory.
+    Dir,
+    /// An S3 bucket.
+    S3,
+}
+
+/// Things to do besides serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Run one script, show its console lines as they come and its result, and exit
+    Exec(ExecArgs),
+}
+
+/// Options of `mcp-v8 exec`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mcp-v8 exec hello.ts\n  \
+    echo 'console.log(\"hi\"); 6 * 7' | mcp-v8 exec -\n\n\
+    Console output goes to stdout as it comes, then the result if there is one; errors go to\n\
+    stderr. Exit code 0: completed; 1: the script failed; 2: it could not be run.")]
+pub struct ExecArgs {
+    /// The script, or `-` for stdin
+    pub file: PathBuf,
+
+    /// Run it on this server instead of starting a worker here, such as http://127.0.0.1:3000
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+
+    /// Wall clock limit in seconds
+    #[arg(
+        long, value_name = "S",
+        value_parser = value_parser!(u64).range(EXECUTION_TIMEOUT_SECS_MIN..=EXECUTION_TIMEOUT_SECS_MAX)
+    )]
+    pub timeout: Option<u64>,
+
+    /// Heap limit in MiB
+    #[arg(long, value_name = "MB", value_parser = value_parser!(u64).range(HEAP_MB_MIN..=HEAP_MB_MAX))]
+    pub heap_memory_max: Option<u64>,
+
+    /// The worker program [default: mcp-v8-worker beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub worker_path: Option<PathBuf>,
+}
+
+impl Args {
+    /// Rules that span several options.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn check(&self) -> Result<(), String> {
+        if self.http_port.is_some() && self.http_port == self.sse_port {
+            return Err("--http-port and --sse-port name the same port; give two".to_owned());
+        }
+        Ok(())
+    }
+}

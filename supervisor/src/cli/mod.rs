@@ -1,0 +1,153 @@
+//! Command line, environment and configuration file.
+//!
+//! # Contract
+//! * One definition of every option: the clap struct in [`args`]. The environment variable
+//!   `MCP_V8_<FLAG>` and the key of the `--config` file follow from the flag's name.
+//! * Precedence: flag, then environment, then file, then default.
+//! * A flag of a later release is refused with a sentence that says so; none is silently ignored.
+
+pub mod args;
+mod config;
+mod later;
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
+
+pub use self::args::{Args, Command, ExecArgs};
+
+/// Environment prefix of every flag.
+const ENV_PREFIX: &str = "MCP_V8_";
+
+/// Parses the command line, environment and configuration file.
+///
+/// # Errors
+/// clap's error, to be printed with its own exit code; also `--help` and `--version`.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut command = command();
+    // First pass: only to find the configuration file. Its values become defaults, which is what
+    // puts them behind flags and environment.
+    if let Some(path) = config::path(&command, &arguments) {
+        let values = config::read(&path)
+            .map_err(|error| command.clone().error(ErrorKind::Io, error.to_string()))?;
+        command = config::apply(command, &path, values)?;
+    }
+    let matches = command.clone().try_get_matches_from(&arguments)?;
+    later::check(&mut command, &matches)?;
+    let args = Args::from_arg_matches(&matches)?;
+    args.check().map_err(|message| command.error(ErrorKind::ArgumentConflict, message))?;
+    Ok(args)
+}
+
+/// The command with its environment variables.
+pub fn command() -> clap::Command {
+    fn with_env(arg: clap::Arg) -> clap::Arg {
+        match arg.get_long() {
+            Some(long) if !matches!(long, "help" | "version") => {
+                let name = format!("{ENV_PREFIX}{}", long.to_uppercase().replace('-', "_"));
+                arg.env(name).hide_env(true)
+            }
+            _ => arg,
+        }
+    }
+    Args::command().mut_args(with_env).mut_subcommands(|command| command.mut_args(with_env))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write as _;
+
+    fn parse_words(words: &[&str]) -> Result<Args, clap::Error> {
+        parse(std::iter::once("mcp-v8").chain(words.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones() {
+        let args = parse_words(&[]).unwrap();
+        assert_eq!((args.http_port, args.sse_port), (None, None));
+        assert_eq!((args.heap_memory_max, args.execution_timeout), (128, 30));
+        assert_eq!(args.bind_host, "0.0.0.0");
+        assert_eq!(args.session_db_path.to_str(), Some("/tmp/mcp-v8-sessions"));
+    }
+
+    #[test]
+    fn numbers_pass_at_their_bounds_and_fail_one_past_them_by_name() {
+        for (flag, at, past) in [
+            ("execution-timeout", ["1", "300"], ["0", "301"]),
+            ("heap-memory-max", ["8", "4096"], ["7", "4097"]),
+            ("max-concurrent-executions", ["1", "1024"], ["0", "1025"]),
+            ("console-bytes-max", ["1024", "16777216"], ["1023", "16777217"]),
+        ] {
+            for value in at {
+                assert!(parse_words(&[&format!("--{flag}={value}")]).is_ok(), "{flag}={value}");
+            }
+            for value in past {
+                let error = parse_words(&[&format!("--{flag}={value}")]).unwrap_err().to_string();
+                assert!(error.contains(flag), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_gives_defaults_that_a_flag_overrides() {
+        let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        writeln!(file, "http-port = 3100\nheap_memory_max = 64\nstateless = true").unwrap();
+        writeln!(file, "allowed-hosts = [\"a.example\", \"b.example\"]").unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let args = parse_words(&["--config", &path, "--heap-memory-max=32"]).unwrap();
+        assert_eq!((args.http_port, args.heap_memory_max, args.stateless), (Some(3100), 32, true));
+        assert_eq!(args.allowed_hosts, ["a.example", "b.example"]);
+    }
+
+    #[test]
+    fn json_is_read_too() {
+        let mut file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        write!(file, "{{\"sse-port\": 3200}}").unwrap();
+        let path = format!("--config={}", file.path().display());
+        assert_eq!(parse_words(&[&path]).unwrap().sse_port, Some(3200));
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_in_the_file_is_named() {
+        for (text, expected) in [
+            ("htp-port = 1", "htp-port"),
+            ("http-port = 99999", "http-port"),
+            ("http-port = [", "TOML"),
+            ("[http]\nport = 1", "http"),
+        ] {
+            let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+            writeln!(file, "{text}").unwrap();
+            let path = format!("--config={}", file.path().display());
+            let error = parse_words(&[&path]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_flag_of_a_later_release_is_refused_with_a_sentence() {
+        for flag in later::FLAGS {
+            for word in [format!("--{}=1", flag.long), format!("--{}", flag.long)] {
+                let text = parse_words(&[&word]).unwrap_err().to_string();
+                assert!(text.contains("not supported yet") && text.contains(flag.long), "{text}");
+            }
+        }
+        let error = parse_words(&["--heap-store=dir"]).unwrap_err().to_string();
+        assert!(error.contains("not supported yet"), "{error}");
+        assert!(parse_words(&["--heap-store=none", "--stateless"]).is_ok());
+    }
+
+    #[test]
+    fn stdio_and_exec_take_only_what_concerns_them() {
+        assert!(parse_words(&["exec", "a.js", "--url=http://127.0.0.1:1"]).is_ok());
+        assert!(parse_words(&["exec"]).is_err());
+    }
+}

@@ -1,0 +1,305 @@
+//! One execution: its state, its console, and those who wait for it.
+//!
+//! # Contract
+//! * It ends exactly once; whatever comes later is ignored.
+//! * A cancel that was accepted is its outcome, even when the script finishes in the same moment.
+//! * Readers never wait for the script: every lock is held for a copy, not for an await.
+
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::console::{Console, Page};
+use super::model::{
+    ErrorDetail, ErrorKind, ExecutionInfo, ExecutionSummary, OutputPage, RunResult, Status, rfc3339,
+};
+
+/// Bytes a row costs besides its texts, for the retention budget.
+const ROW_BYTES: usize = 1024;
+
+/// Why somebody wants an execution to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// Its caller asked, or went away.
+    Cancelled,
+    /// The server is stopping.
+    ShuttingDown,
+}
+
+impl StopCause {
+    /// The error that the execution ends with.
+    pub fn detail(self) -> ErrorDetail {
+        match self {
+            Self::Cancelled => ErrorDetail::new(ErrorKind::Cancelled, "Cancelled by user"),
+            Self::ShuttingDown => ErrorDetail::new(
+                ErrorKind::ShuttingDown,
+                "The server stopped before the script had ended. Run it again.",
+            ),
+        }
+    }
+}
+
+/// What a script left: its result text, or why there is none.
+pub type Outcome = Result<Option<String>, ErrorDetail>;
+
+#[derive(Debug)]
+struct Inner {
+    console: Console,
+    stop: Option<StopCause>,
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+struct End {
+    outcome: Outcome,
+    at: SystemTime,
+}
+
+impl Inner {
+    fn status(&self) -> Status {
+        match &self.end {
+            None => Status::Running,
+            Some(End { outcome: Ok(_), .. }) => Status::Completed,
+            Some(End { outcome: Err(detail), .. }) => detail.kind.status(),
+        }
+    }
+}
+
+/// A script from acceptance to retention.
+#[derive(Debug)]
+pub struct Execution {
+    id: Uuid,
+    accepted_at: SystemTime,
+    idempotency_key: Option<String>,
+    inner: Mutex<Inner>,
+    changed: watch::Sender<()>,
+    stop: CancellationToken,
+}
+
+impl Execution {
+    /// A new execution, waiting for a worker.
+    pub fn new(id: Uuid, idempotency_key: Option<String>) -> Self {
+        Self {
+            id,
+            accepted_at: SystemTime::now(),
+            idempotency_key,
+            inner: Mutex::new(Inner { console: Console::default(), stop: None, end: None }),
+            changed: watch::Sender::new(()),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Its id; ids sort by time of acceptance.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The key it was submitted under.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
+    }
+
+    /// Cancelled once somebody wants it to stop.
+    pub fn stop_token(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Where it stands.
+    pub fn status(&self) -> Status {
+        self.inner.lock().status()
+    }
+
+    /// Appends console text.
+    pub fn append(&self, chunk: &str) {
+        self.inner.lock().console.append(chunk);
+        self.changed.send_replace(());
+    }
+
+    /// Asks it to stop. The first cause stands.
+    ///
+    /// # Errors
+    /// The status it has, when it is over already.
+    pub fn request_stop(&self, cause: StopCause) -> Result<(), Status> {
+        let mut inner = self.inner.lock();
+        if inner.end.is_some() {
+            return Err(inner.status());
+        }
+        inner.stop.get_or_insert(cause);
+        drop(inner);
+        self.stop.cancel();
+        Ok(())
+    }
+
+    /// Ends it and returns the bytes it keeps, or `None` when it had ended before. A stop that was
+    /// accepted takes precedence over `outcome`.
+    pub fn finish(&self, outcome: Outcome) -> Option<usize> {
+        let mut inner = self.inner.lock();
+        if inner.end.is_some() {
+            return None;
+        }
+        let outcome = match inner.stop {
+            Some(cause) => Err(cause.detail()),
+            None => outcome,
+        };
+        let text_bytes = match &outcome {
+            Ok(result) => result.as_ref().map_or(0, String::len),
+            Err(detail) => detail.bytes(),
+        };
+        inner.console.finish();
+        inner.end = Some(End { outcome, at: SystemTime::now() });
+        let bytes = ROW_BYTES + text_bytes + inner.console.bytes();
+        drop(inner);
+        self.changed.send_replace(());
+        Some(bytes)
+    }
+
+    /// Wakes at each new piece of console text and at the end.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Returns once it has ended.
+    pub async fn finished(&self) {
+        let mut changed = self.subscribe();
+        while self.status() == Status::Running {
+            // The sender lives in `self`, so this cannot fail while we borrow it.
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What `get_execution` shows.
+    pub fn info(&self) -> ExecutionInfo {
+        let inner = self.inner.lock();
+        let detail = match &inner.end {
+            Some(End { outcome: Err(detail), .. }) => Some(detail.clone()),
+            _ => None,
+        };
+        ExecutionInfo {
+            execution_id: self.id.to_string(),
+            status: inner.status(),
+            result: match &inner.end {
+                Some(End { outcome: Ok(result), .. }) => Some(result.clone().unwrap_or_default()),
+                _ => None,
+            },
+            heap: None,
+            fs: None,
+            error: detail.as_ref().map(ErrorDetail::text),
+            error_detail: detail,
+            started_at: rfc3339(self.accepted_at),
+            completed_at: inner.end.as_ref().map(|end| rfc3339(end.at)),
+            artifacts: Vec::new(),
+        }
+    }
+
+    /// What a list shows.
+    pub fn summary(&self) -> ExecutionSummary {
+        let inner = self.inner.lock();
+        ExecutionSummary {
+            execution_id: self.id.to_string(),
+            status: inner.status(),
+            started_at: rfc3339(self.accepted_at),
+            completed_at: inner.end.as_ref().map(|end| rfc3339(end.at)),
+        }
+    }
+
+    /// What `run_js` answers.
+    pub fn run_result(&self) -> RunResult {
+        let info = self.info();
+        RunResult {
+            execution_id: info.execution_id,
+            status: info.status,
+            output: self.output(),
+            result: info.result,
+            error: info.error,
+            error_detail: info.error_detail,
+        }
+    }
+
+    /// All console text so far.
+    pub fn output(&self) -> String {
+        self.inner.lock().console.text().to_owned()
+    }
+
+    /// Console text from byte `offset` on, at most `limit` bytes, whole characters.
+    pub fn output_from(&self, offset: u64, limit: u64) -> Page {
+        self.inner.lock().console.page_by_bytes(offset, limit)
+    }
+
+    /// One page of console text.
+    pub fn page(&self, by: PageBy) -> OutputPage {
+        let inner = self.inner.lock();
+        let console = &inner.console;
+        let page = match by {
+            PageBy::Lines { offset, limit } => console.page_by_lines(offset, limit),
+            PageBy::Bytes { offset, limit } => console.page_by_bytes(offset, limit),
+        };
+        let total_bytes = console.bytes() as u64;
+        OutputPage {
+            execution_id: self.id.to_string(),
+            next_line_offset: page.end_line + 1,
+            next_byte_offset: page.end_byte,
+            has_more: page.end_byte < total_bytes,
+            data: page.data,
+            start_line: page.start_line,
+            end_line: page.end_line,
+            total_lines: console.lines(),
+            start_byte: page.start_byte,
+            end_byte: page.end_byte,
+            total_bytes,
+            status: inner.status(),
+        }
+    }
+}
+
+/// How a page of console text is addressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageBy {
+    /// Lines, counted from 1.
+    Lines {
+        /// First line.
+        offset: u64,
+        /// Most lines.
+        limit: u64,
+    },
+    /// Bytes, counted from 0.
+    Bytes {
+        /// First byte.
+        offset: u64,
+        /// Most bytes.
+        limit: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accepted_cancel_is_the_outcome_and_a_late_finish_changes_nothing() {
+        let execution = Execution::new(Uuid::now_v7(), None);
+        assert!(execution.request_stop(StopCause::Cancelled).is_ok());
+        assert!(execution.finish(Ok(Some("late".to_owned()))).is_some());
+        assert_eq!(execution.status(), Status::Cancelled);
+        assert!(execution.finish(Ok(None)).is_none());
+        let info = execution.info();
+        assert_eq!(info.error.as_deref(), Some("Cancelled by user"));
+        assert_eq!(info.result, None);
+        assert_eq!(execution.request_stop(StopCause::Cancelled), Err(Status::Cancelled));
+    }
+
+    #[test]
+    fn a_page_says_what_comes_next() {
+        let execution = Execution::new(Uuid::now_v7(), None);
+        execution.append("a\nb\n");
+        let page = execution.page(PageBy::Lines { offset: 1, limit: 1 });
+        assert_eq!((page.data.as_str(), page.next_line_offset, page.next_byte_offset), ("a", 2, 2));
+        assert!(page.has_more);
+        let page = execution.page(PageBy::Lines { offset: page.next_line_offset, limit: 1 });
+        assert_eq!((page.data.as_str(), page.has_more), ("b", false));
+    }
+}

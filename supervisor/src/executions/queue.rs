@@ -1,0 +1,142 @@
+//! Executions that wait for a worker, in order of acceptance.
+//!
+//! # Contract
+//! * Bounded by [`QUEUE_DEPTH_MAX`] entries, and by [`QUEUE_CODE_BYTES_MAX`] bytes of code that
+//!   wait or run. What does not fit is refused at once.
+//! * A waiting execution can be taken out at any time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::execution::Execution;
+use super::submit::Bounds;
+use crate::limits::{QUEUE_CODE_BYTES_MAX, QUEUE_DEPTH_MAX};
+
+/// An accepted script.
+#[derive(Debug)]
+pub struct Queued {
+    /// Its execution.
+    pub execution: Arc<Execution>,
+    /// Its source.
+    pub code: String,
+    /// Its limits.
+    pub bounds: Bounds,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: VecDeque<Queued>,
+    /// Bytes of code waiting and running.
+    code_bytes: usize,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    inner: Mutex<Inner>,
+    filled: Notify,
+}
+
+impl Queue {
+    /// Adds an execution at the end.
+    ///
+    /// # Errors
+    /// The number of waiting executions, when it does not fit.
+    pub fn push(&self, queued: Queued) -> Result<(), usize> {
+        let mut inner = self.inner.lock();
+        let code_bytes = inner.code_bytes + queued.code.len();
+        if inner.waiting.len() >= QUEUE_DEPTH_MAX || code_bytes > QUEUE_CODE_BYTES_MAX {
+            return Err(inner.waiting.len());
+        }
+        inner.code_bytes = code_bytes;
+        inner.waiting.push_back(queued);
+        drop(inner);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits for the next execution. Its code stays accounted for until [`Queue::release`].
+    pub async fn next(&self) -> Queued {
+        loop {
+            // Registered before the check, so that a push in between is not missed.
+            let filled = self.filled.notified();
+            if let Some(queued) = self.inner.lock().waiting.pop_front() {
+                return queued;
+            }
+            filled.await;
+        }
+    }
+
+    /// Takes a waiting execution out; `false` when it does not wait.
+    pub fn remove(&self, id: Uuid) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(at) = inner.waiting.iter().position(|queued| queued.execution.id() == id) else {
+            return false;
+        };
+        if let Some(queued) = inner.waiting.remove(at) {
+            inner.code_bytes -= queued.code.len();
+        }
+        true
+    }
+
+    /// Gives the bytes of an execution back that came out of [`Queue::next`].
+    pub fn release(&self, code_bytes: usize) {
+        self.inner.lock().code_bytes -= code_bytes;
+    }
+
+    /// Executions that wait.
+    pub fn depth(&self) -> usize {
+        self.inner.lock().waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn queued(code_bytes: usize) -> Queued {
+        Queued {
+            execution: Arc::new(Execution::new(Uuid::now_v7(), None)),
+            code: "x".repeat(code_bytes),
+            bounds: Bounds { wall: Duration::from_secs(1), heap_bytes: 1, console_bytes: 1 },
+        }
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_full_at_its_depth_and_takes_again_after_one_left() {
+        let queue = Queue::default();
+        for _ in 0..QUEUE_DEPTH_MAX {
+            assert!(queue.push(queued(1)).is_ok());
+        }
+        assert_eq!(queue.push(queued(1)), Err(QUEUE_DEPTH_MAX));
+        queue.next().await;
+        assert!(queue.push(queued(1)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn code_bytes_count_until_they_are_released() {
+        let queue = Queue::default();
+        assert!(queue.push(queued(QUEUE_CODE_BYTES_MAX)).is_ok());
+        assert_eq!(queue.push(queued(1)), Err(1));
+        let running = queue.next().await;
+        assert_eq!(queue.push(queued(1)), Err(0));
+        queue.release(running.code.len());
+        assert!(queue.push(queued(1)).is_ok());
+    }
+
+    #[test]
+    fn a_waiting_execution_can_be_taken_out_once() {
+        let queue = Queue::default();
+        let one = queued(5);
+        let id = one.execution.id();
+        assert!(queue.push(one).is_ok());
+        assert!(queue.remove(id));
+        assert!(!queue.remove(id));
+        assert_eq!((queue.depth(), queue.inner.lock().code_bytes), (0, 0));
+    }
+}

@@ -1,0 +1,198 @@
+//! What a caller asks for, checked once for every transport.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::registry::Digest;
+use crate::limits::{
+    CODE_BYTES_MAX, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN, HEAP_MB_MAX,
+    HEAP_MB_MIN, IDEMPOTENCY_KEY_BYTES_MAX,
+};
+
+/// Code longer than this is hashed on a blocking thread.
+const HASH_INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// A script and what its caller wants for it. Absent limits take the server's defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Submit {
+    /// The source of one ES module.
+    pub code: String,
+    /// Heap limit in MiB.
+    pub heap_memory_max_mb: Option<u64>,
+    /// Wall clock limit in seconds.
+    pub execution_timeout_secs: Option<u64>,
+    /// A retry with the same key and the same submission finds the first execution.
+    pub idempotency_key: Option<String>,
+}
+
+/// Why a submission was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// A field has a value outside what is accepted.
+    #[error("`{field}` {problem}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what would be accepted.
+        problem: String,
+    },
+    /// The key belongs to another submission.
+    #[error("`idempotency_key` was used before with other code or limits: use a new key")]
+    KeyConflict,
+    /// The queue is full.
+    #[error("overloaded: {waiting} executions are waiting; try again in a moment")]
+    Overloaded {
+        /// Executions that wait.
+        waiting: usize,
+    },
+    /// No worker can be started.
+    #[error("unavailable: worker processes do not start: {reason}")]
+    Unavailable {
+        /// What the last one died of.
+        reason: String,
+    },
+    /// The server is stopping.
+    #[error("shutting down: this server takes no new executions")]
+    ShuttingDown,
+}
+
+/// Refuses a number outside `min..=max`.
+pub fn check_range(
+    field: &'static str,
+    value: u64,
+    min: u64,
+    max: u64,
+    unit: &str,
+) -> Result<(), SubmitError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let problem = format!("is {value}; accepted: {min} to {max}{unit}");
+    Err(SubmitError::Invalid { field, problem })
+}
+
+impl Submit {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`SubmitError::Invalid`] for the first field outside its bounds.
+    pub fn check(&self) -> Result<(), SubmitError> {
+        let invalid = |field, problem: String| Err(SubmitError::Invalid { field, problem });
+        if self.code.trim().is_empty() {
+            return invalid("code", "is empty; give JavaScript or TypeScript to run".to_owned());
+        }
+        if self.code.len() > CODE_BYTES_MAX {
+            let bytes = self.code.len();
+            return invalid("code", format!("is {bytes} bytes; accepted: up to {CODE_BYTES_MAX}"));
+        }
+        if let Some(mb) = self.heap_memory_max_mb {
+            check_range("heap_memory_max_mb", mb, HEAP_MB_MIN, HEAP_MB_MAX, " MiB")?;
+        }
+        if let Some(secs) = self.execution_timeout_secs {
+            let (min, max) = (EXECUTION_TIMEOUT_SECS_MIN, EXECUTION_TIMEOUT_SECS_MAX);
+            check_range("execution_timeout_secs", secs, min, max, " seconds")?;
+        }
+        match &self.idempotency_key {
+            Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
+                let bytes = key.len();
+                let max = IDEMPOTENCY_KEY_BYTES_MAX;
+                invalid("idempotency_key", format!("is {bytes} bytes; accepted: 1 to {max}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The digest that makes two submissions under one key the same.
+    pub async fn digest(&self) -> Digest {
+        let (heap, timeout) = (self.heap_memory_max_mb, self.execution_timeout_secs);
+        let hash = move |code: &str| -> Digest {
+            let mut hasher = Sha256::new();
+            for limit in [heap, timeout] {
+                hasher.update([u8::from(limit.is_some())]);
+                hasher.update(limit.unwrap_or_default().to_le_bytes());
+            }
+            hasher.update(code);
+            hasher.finalize().into()
+        };
+        if self.code.len() <= HASH_INLINE_BYTES_MAX {
+            return hash(&self.code);
+        }
+        let code = self.code.clone();
+        // A blocking task fails only when the runtime is going down; then no answer matters.
+        tokio::task::spawn_blocking(move || hash(&code)).await.unwrap_or_default()
+    }
+}
+
+/// Limits of one execution after defaults.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Wall clock from the moment a worker has the job.
+    pub wall: Duration,
+    /// V8 heap, and the same again for buffers, in bytes.
+    pub heap_bytes: u64,
+    /// Console text in bytes.
+    pub console_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submit() -> Submit {
+        Submit { code: "1".to_owned(), ..Submit::default() }
+    }
+
+    fn field(submit: &Submit) -> Option<&'static str> {
+        match submit.check() {
+            Ok(()) => None,
+            Err(SubmitError::Invalid { field, .. }) => Some(field),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn code_at_the_bound_passes_and_one_past_it_or_empty_does_not() {
+        let at = Submit { code: "x".repeat(CODE_BYTES_MAX), ..submit() };
+        assert_eq!(field(&at), None);
+        let past = Submit { code: "x".repeat(CODE_BYTES_MAX + 1), ..submit() };
+        assert_eq!(field(&past), Some("code"));
+        let empty = Submit { code: " \n\t".to_owned(), ..submit() };
+        assert_eq!(field(&empty), Some("code"));
+    }
+
+    #[test]
+    fn numbers_pass_at_their_bounds_and_fail_one_past_them() {
+        let heap = |mb| field(&Submit { heap_memory_max_mb: Some(mb), ..submit() });
+        assert_eq!((heap(HEAP_MB_MIN), heap(HEAP_MB_MAX)), (None, None));
+        assert_eq!(heap(HEAP_MB_MIN - 1), Some("heap_memory_max_mb"));
+        assert_eq!(heap(HEAP_MB_MAX + 1), Some("heap_memory_max_mb"));
+        let wall = |secs| field(&Submit { execution_timeout_secs: Some(secs), ..submit() });
+        assert_eq!((wall(EXECUTION_TIMEOUT_SECS_MIN), wall(EXECUTION_TIMEOUT_SECS_MAX)), (None, None));
+        assert_eq!(wall(EXECUTION_TIMEOUT_SECS_MIN - 1), Some("execution_timeout_secs"));
+        assert_eq!(wall(EXECUTION_TIMEOUT_SECS_MAX + 1), Some("execution_timeout_secs"));
+        let key = |bytes| field(&Submit { idempotency_key: Some("k".repeat(bytes)), ..submit() });
+        assert_eq!((key(1), key(IDEMPOTENCY_KEY_BYTES_MAX)), (None, None));
+        assert_eq!(key(0), Some("idempotency_key"));
+        assert_eq!(key(IDEMPOTENCY_KEY_BYTES_MAX + 1), Some("idempotency_key"));
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_what_is_accepted() {
+        let error = Submit { execution_timeout_secs: Some(301), ..submit() }.check().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`execution_timeout_secs` is 301; accepted: 1 to 300 seconds"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_digest_tells_submissions_apart() {
+        let one = submit().digest().await;
+        assert_eq!(one, submit().digest().await);
+        let other = Submit { heap_memory_max_mb: Some(0), ..submit() };
+        assert_ne!(one, other.digest().await);
+        let long = |c: char| Submit { code: c.to_string().repeat(HASH_INLINE_BYTES_MAX + 1), ..submit() };
+        assert_ne!(long('a').digest().await, long('b').digest().await);
+    }
+}

@@ -1,0 +1,124 @@
+//! Every bound of the supervisor, with its unit in its name.
+//!
+//! A value equal to a bound is accepted, one past it is refused with an error that names the field
+//! and the accepted values. Bounds that the worker shares are in [`mcp_v8_protocol::limits`].
+
+use std::time::Duration;
+
+pub use mcp_v8_protocol::limits::CODE_BYTES_MAX;
+
+/// Wall clock of one execution, in seconds: least, most and default.
+pub const EXECUTION_TIMEOUT_SECS_MIN: u64 = 1;
+/// See [`EXECUTION_TIMEOUT_SECS_MIN`].
+pub const EXECUTION_TIMEOUT_SECS_MAX: u64 = 300;
+/// See [`EXECUTION_TIMEOUT_SECS_MIN`].
+pub const EXECUTION_TIMEOUT_SECS_DEFAULT: u64 = 30;
+
+/// V8 heap of one execution, in MiB: least, most and default. The same amount again may be held in
+/// `ArrayBuffer`s, which V8's heap limit does not cover.
+pub const HEAP_MB_MIN: u64 = 8;
+/// See [`HEAP_MB_MIN`].
+pub const HEAP_MB_MAX: u64 = 4096;
+/// See [`HEAP_MB_MIN`].
+pub const HEAP_MB_DEFAULT: u64 = 128;
+
+/// Console text of one execution, in bytes: least, most and default.
+pub const CONSOLE_BYTES_MIN: u64 = 1024;
+/// See [`CONSOLE_BYTES_MIN`].
+pub const CONSOLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// See [`CONSOLE_BYTES_MIN`].
+pub const CONSOLE_BYTES_DEFAULT: u64 = 1024 * 1024;
+
+/// Executions that run at once: most. The default is the number of cores.
+pub const CONCURRENT_EXECUTIONS_MAX: u64 = 1024;
+
+/// Workers kept ready when none runs, at most; otherwise as many as may run at once.
+pub const IDLE_WORKERS_MAX: usize = 16;
+
+/// Executions waiting for a worker. The next one is answered `overloaded`.
+pub const QUEUE_DEPTH_MAX: usize = 1024;
+
+/// Source code held by waiting and running executions, in bytes. Past it: `overloaded`.
+pub const QUEUE_CODE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Finished executions kept for `get_execution`; the oldest go first.
+pub const RETAINED_EXECUTIONS_MAX: usize = 10_000;
+
+/// Console text, results and errors of finished executions, in bytes; the oldest go first.
+pub const RETAINED_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// What a soft stop may take before SIGKILL. Chosen so that the caller has its answer within
+/// 250 ms of the limit (promise P4).
+pub const KILL_GRACE: Duration = Duration::from_millis(150);
+
+/// What a process may take to be gone after its last message before SIGKILL.
+pub const EXIT_GRACE: Duration = Duration::from_millis(100);
+
+/// What a worker may take from spawn to ready.
+pub const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// First pause after a worker died while starting; doubles to [`BACKOFF_MAX`], with jitter.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// See [`BACKOFF_MIN`].
+pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Start-up deaths within [`BREAKER_WINDOW`] that open the breaker.
+pub const BREAKER_DEATHS: usize = 5;
+/// See [`BREAKER_DEATHS`].
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+
+/// How long a stopping server waits for running scripts before it stops them.
+pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How long open connections may take to finish once the scripts have ended.
+pub const CONNECTION_DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Seconds a call may wait for an execution: most, and the default of `run_js`.
+pub const WAIT_SECS_MAX: u64 = 300;
+/// See [`WAIT_SECS_MAX`].
+pub const WAIT_SECS_DEFAULT: u64 = 30;
+
+/// Bytes of a request body: room for the largest code in JSON escapes of two bytes a byte.
+pub const BODY_BYTES_MAX: usize = 2 * CODE_BYTES_MAX + 64 * 1024;
+
+/// Connections open at once on one listener; the next one waits to be accepted.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// What a client may take to send its request head.
+pub const HEADER_READ_MAX: Duration = Duration::from_secs(15);
+
+/// Bytes of an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+
+/// Lines of an output page: default and most.
+pub const PAGE_LINES_DEFAULT: u64 = 100;
+/// See [`PAGE_LINES_DEFAULT`].
+pub const PAGE_LINES_MAX: u64 = 100_000;
+
+/// Bytes of an output page in byte mode: default and most.
+pub const PAGE_BYTES_DEFAULT: u64 = 4096;
+/// See [`PAGE_BYTES_DEFAULT`].
+pub const PAGE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Executions in one list: default and most.
+pub const LIST_DEFAULT: u64 = 100;
+/// See [`LIST_DEFAULT`].
+pub const LIST_MAX: u64 = 1000;
+
+/// Sessions of the legacy HTTP+SSE transport open at once.
+pub const SSE_SESSIONS_MAX: usize = 512;
+
+/// Messages waiting in one direction of an SSE session.
+pub const SSE_QUEUE_DEPTH_MAX: usize = 64;
+
+/// Bytes of console text in one progress notification.
+pub const PROGRESS_BYTES_MAX: usize = 8 * 1024;
+
+/// Pause between two progress notifications, so that a flood of lines becomes few messages.
+pub const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
+
+/// Bytes of a worker's log line that are kept.
+pub const WORKER_LOG_LINE_BYTES_MAX: usize = 4096;
+
+/// Worker log lines passed on per second; the rest are counted.
+pub const WORKER_LOG_LINES_PER_SEC_MAX: u32 = 20;

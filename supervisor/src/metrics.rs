@@ -1,0 +1,101 @@
+//! Metrics: names, units, and the one place where each is touched.
+//!
+//! Names are stable once released. Everything is prefixed `mcp_v8_`; seconds and bytes are the base
+//! units, as Prometheus asks.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::executions::SubmitError;
+use crate::executions::model::Status;
+
+const FINISHED: &str = "mcp_v8_executions_finished_total";
+const REFUSED: &str = "mcp_v8_executions_refused_total";
+const SECONDS: &str = "mcp_v8_execution_seconds";
+const ACTIVE: &str = "mcp_v8_executions_active";
+const QUEUE_DEPTH: &str = "mcp_v8_queue_depth";
+const QUEUE_DEPTH_MAX: &str = "mcp_v8_queue_depth_max";
+const RETAINED: &str = "mcp_v8_executions_retained";
+const RETAINED_BYTES: &str = "mcp_v8_executions_retained_bytes";
+const WORKER_EXITS: &str = "mcp_v8_worker_exits_total";
+const WORKER_START_FAILURES: &str = "mcp_v8_worker_start_failures_total";
+const WORKER_START_SECONDS: &str = "mcp_v8_worker_start_seconds";
+const WORKERS_IDLE: &str = "mcp_v8_workers_idle";
+
+/// Buckets of durations, in seconds.
+const SECONDS_BUCKETS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0];
+
+/// Installs the recorder of this process and returns what renders it.
+///
+/// # Errors
+/// When one is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?
+        .install_recorder()?;
+    describe_counter!(FINISHED, "Executions that ended, by status");
+    describe_counter!(REFUSED, "Submissions that were not accepted, by reason");
+    describe_histogram!(SECONDS, Unit::Seconds, "Time a worker had an execution");
+    describe_gauge!(ACTIVE, "Executions waiting or running");
+    describe_gauge!(QUEUE_DEPTH, "Executions waiting for a worker");
+    describe_gauge!(QUEUE_DEPTH_MAX, "Executions that may wait");
+    describe_gauge!(RETAINED, "Finished executions kept");
+    describe_gauge!(RETAINED_BYTES, Unit::Bytes, "Memory of finished executions");
+    describe_counter!(WORKER_EXITS, "Worker processes that ended, by cause");
+    describe_counter!(WORKER_START_FAILURES, "Worker processes that did not get ready");
+    describe_histogram!(WORKER_START_SECONDS, Unit::Seconds, "Time from spawn to ready");
+    describe_gauge!(WORKERS_IDLE, "Workers that are ready and wait for a script");
+    Ok(handle)
+}
+
+/// An execution ended; `ran` is how long a worker had it, if one had.
+pub fn finished(status: Status, ran: Option<Duration>) {
+    counter!(FINISHED, "status" => status.as_str()).increment(1);
+    if let Some(ran) = ran {
+        histogram!(SECONDS).record(ran);
+    }
+}
+
+/// A submission was refused.
+pub fn refused(error: &SubmitError) {
+    let reason = match error {
+        SubmitError::Invalid { .. } => "invalid",
+        SubmitError::KeyConflict => "key_conflict",
+        SubmitError::Overloaded { .. } => "overloaded",
+        SubmitError::Unavailable { .. } => "unavailable",
+        SubmitError::ShuttingDown => "shutting_down",
+    };
+    counter!(REFUSED, "reason" => reason).increment(1);
+}
+
+/// Publishes what is counted elsewhere.
+pub fn execution_gauges(active: usize, queue: usize, queue_max: usize, retained: usize, bytes: usize) {
+    gauge!(ACTIVE).set(active as f64);
+    gauge!(QUEUE_DEPTH).set(queue as f64);
+    gauge!(QUEUE_DEPTH_MAX).set(queue_max as f64);
+    gauge!(RETAINED).set(retained as f64);
+    gauge!(RETAINED_BYTES).set(bytes as f64);
+}
+
+/// A worker process ended.
+pub fn worker_exit(cause: &'static str) {
+    counter!(WORKER_EXITS, "cause" => cause).increment(1);
+}
+
+/// A worker process did not get ready.
+pub fn worker_start_failed() {
+    counter!(WORKER_START_FAILURES).increment(1);
+}
+
+/// A worker got ready after `took`.
+pub fn worker_started(took: Duration) {
+    histogram!(WORKER_START_SECONDS).record(took);
+}
+
+/// The number of ready workers changed.
+pub fn idle_workers(change: f64) {
+    gauge!(WORKERS_IDLE).increment(change);
+}

@@ -1,0 +1,230 @@
+//! The worker pool: processes started ahead of need, one execution each.
+//!
+//! # Contract
+//! * Shares nothing with its children and survives any of them; after PostgreSQL's postmaster.
+//! * A fixed number of slots each keep one ready worker. A slot whose worker is taken, dies or does
+//!   not start begins again, with back-off after start-up deaths.
+//! * [`Pool::take`] gives the worker that has been ready longest, waits when there is none, and
+//!   fails at once while workers do not start at all.
+//!
+//! The operating system's sandbox is entered by the worker itself; the seam is
+//! `worker/src/sandbox/`.
+
+mod breaker;
+mod logs;
+mod process;
+mod spawner;
+mod worker;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mcp_v8_protocol::{EncodeError, Hello, ToWorker, encode};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::breaker::{Breaker, backoff};
+pub use self::breaker::Health;
+use self::spawner::Spawner;
+pub use self::worker::{ConsoleEvent, StartError, Worker};
+use crate::metrics;
+
+/// What the pool runs.
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    /// The worker program.
+    pub worker_path: PathBuf,
+    /// Ready workers to keep.
+    pub idle_workers: usize,
+    /// Heap limit they are prepared for; a job with another one costs a rebuild of its isolate.
+    pub heap_bytes: u64,
+}
+
+/// Why the pool cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// No thread or pipe for it.
+    #[error("cannot start the worker pool: {0}")]
+    Io(#[from] io::Error),
+    /// The greeting does not fit a frame.
+    #[error("cannot greet workers: {0}")]
+    Greeting(#[from] EncodeError),
+}
+
+/// Workers do not start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("worker processes do not start: {reason}")]
+pub struct TakeError {
+    /// What the last one died of.
+    pub reason: String,
+}
+
+type Taker = oneshot::Sender<Worker>;
+
+/// Handle of the pool. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    spawner: Spawner,
+    breaker: Breaker,
+    takers: mpsc::UnboundedSender<Taker>,
+    /// Slots with a ready worker queue here, in the order in which they got ready.
+    waiting: Mutex<mpsc::UnboundedReceiver<Taker>>,
+    stop: CancellationToken,
+    slots: TaskTracker,
+    reapers: TaskTracker,
+}
+
+impl Pool {
+    /// Starts the slots on the current runtime.
+    ///
+    /// # Errors
+    /// [`PoolError`]. A worker program that does not start is not one: see [`Pool::health`].
+    pub fn start(settings: PoolSettings) -> Result<Self, PoolError> {
+        let greeting = encode(&ToWorker::Hello(Hello { heap_bytes: settings.heap_bytes }))?;
+        let spawner = Spawner::start(settings.worker_path, logs::start()?, greeting)?;
+        // Unbounded by itself; the executions that call `take` are bounded by their slots.
+        let (takers, waiting) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            spawner,
+            breaker: Breaker::default(),
+            takers,
+            waiting: Mutex::new(waiting),
+            stop: CancellationToken::new(),
+            slots: TaskTracker::new(),
+            reapers: TaskTracker::new(),
+        });
+        for _ in 0..settings.idle_workers {
+            shared.slots.spawn(slot(Arc::clone(&shared)));
+        }
+        Ok(Self { shared })
+    }
+
+    /// Takes a ready worker, waiting for one if need be.
+    ///
+    /// # Errors
+    /// [`TakeError`] while workers do not start.
+    pub async fn take(&self) -> Result<Worker, TakeError> {
+        let mut health = self.shared.breaker.subscribe();
+        let (taker, taken) = oneshot::channel();
+        // The receiver lives in `shared`.
+        let _ = self.shared.takers.send(taker);
+        tokio::select! {
+            biased;
+            worker = taken => worker.map_err(|_| TakeError { reason: "the pool has stopped".to_owned() }),
+            broken = health.wait_for(|health| matches!(health, Health::Broken(_))) => {
+                let reason = match broken.as_deref() {
+                    Ok(Health::Broken(reason)) => reason.clone(),
+                    _ => "the pool has stopped".to_owned(),
+                };
+                Err(TakeError { reason })
+            }
+        }
+    }
+
+    /// What the pool can do at the moment.
+    pub fn health(&self) -> Health {
+        self.shared.breaker.subscribe().borrow().clone()
+    }
+
+    /// Watches the health.
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.shared.breaker.subscribe()
+    }
+
+    /// The reason, while workers do not start.
+    pub fn broken(&self) -> Option<String> {
+        match self.health() {
+            Health::Broken(reason) => Some(reason),
+            Health::Starting | Health::Ready => None,
+        }
+    }
+
+    /// Ends every idle worker and returns when all children are reaped.
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.slots.close();
+        self.shared.slots.wait().await;
+        self.shared.reapers.close();
+        self.shared.reapers.wait().await;
+    }
+}
+
+/// Keeps one ready worker until the pool stops.
+async fn slot(shared: Arc<Shared>) {
+    let stop = shared.stop.clone();
+    // Dropping the future drops its worker, which kills and reaps it.
+    stop.run_until_cancelled(keep_one_ready(&shared)).await;
+}
+
+async fn keep_one_ready(shared: &Shared) {
+    let mut failures = 0;
+    loop {
+        let mut worker = match start(shared).await {
+            Ok(worker) => worker,
+            Err(error) => {
+                failures += 1;
+                let pause = backoff(failures);
+                tracing::error!(%error, retry_in_ms = pause.as_millis() as u64, "a worker did not start");
+                metrics::worker_start_failed();
+                shared.breaker.died(error.to_string(), Instant::now());
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+        };
+        failures = 0;
+        shared.breaker.started();
+        metrics::idle_workers(1.0);
+        let taker = tokio::select! {
+            biased;
+            reason = worker.lost() => Err(reason),
+            taker = next_taker(shared) => Ok(taker),
+        };
+        metrics::idle_workers(-1.0);
+        match taker {
+            Ok(Some(taker)) => {
+                // A taker that has gone away leaves the worker with us; it is as good as new, but
+                // rare enough to be ended rather than carried on.
+                if let Err(worker) = taker.send(worker) {
+                    worker.end().await;
+                }
+            }
+            Ok(None) => return,
+            Err(reason) => {
+                // Not a start-up death, but nothing a job did either: a short pause keeps a storm
+                // of kills from becoming a storm of forks.
+                tracing::warn!(pid = worker.pid(), reason, "an idle worker was lost");
+                metrics::worker_exit("idle");
+                worker.end().await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+async fn start(shared: &Shared) -> Result<Worker, StartError> {
+    let begun = Instant::now();
+    let spawned = shared.spawner.spawn().await.map_err(StartError::Spawn)?;
+    let worker = Worker::start(spawned, shared.reapers.clone()).await?;
+    metrics::worker_started(begun.elapsed());
+    tracing::trace!(pid = worker.pid(), v8 = worker.v8_version(), "worker ready");
+    Ok(worker)
+}
+
+/// The next taker that still waits.
+async fn next_taker(shared: &Shared) -> Option<Taker> {
+    let mut waiting = shared.waiting.lock().await;
+    loop {
+        let taker = waiting.recv().await?;
+        if !taker.is_closed() {
+            return Some(taker);
+        }
+    }
+}

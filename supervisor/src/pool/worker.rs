@@ -1,0 +1,445 @@
+//! One worker process: handshake, its single job, its end.
+//!
+//! # Contract
+//! * The worker is hostile until proven otherwise: each message is checked against the state it may
+//!   be in, each size against its bound. A violation ends the process and is counted.
+//! * A job has an answer at the latest [`KILL_GRACE`] after its limit, plus the time the kernel
+//!   takes to end a process: soft stop first, then SIGKILL.
+//! * When [`Worker::run`] returns, the process is gone and reaped.
+//! * Why a process died is decided in this order: what we did to it, its own last words, its exit
+//!   status.
+
+use std::io;
+use std::time::Duration;
+
+use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
+use mcp_v8_protocol::{
+    DecodeError, Decoder, Done, FailureKind, Fatal, FatalKind, FromWorker, Job, Outcome, Ready,
+    ToWorker, encode,
+};
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::process::{Exit, Process};
+use super::spawner::Spawned;
+use crate::executions::Outcome as ExecutionOutcome;
+use crate::executions::model::{ErrorDetail, ErrorKind};
+use crate::limits::{EXIT_GRACE, KILL_GRACE, START_DEADLINE};
+use crate::metrics;
+
+/// Bytes read from a worker at a time.
+const READ_BYTES: usize = 16 * 1024;
+
+/// What existing clients match on when the memory limit was reached.
+const OUT_OF_MEMORY: &str =
+    "Out of memory: V8 heap limit exceeded. Try increasing heap_memory_max_mb.";
+
+/// What existing clients match on when the wall clock limit was reached.
+const TIMED_OUT: &str = "Execution timed out";
+
+/// Why a worker did not get ready.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Fork or exec failed.
+    #[error("cannot start the worker program: {0}")]
+    Spawn(#[source] io::Error),
+    /// It did not say that it is ready in time.
+    #[error("the worker was not ready within {} s", START_DEADLINE.as_secs())]
+    Deadline,
+    /// It ended first.
+    #[error("the worker ended while starting ({exit}){}", last_words(.fatal))]
+    Died {
+        /// How.
+        exit: String,
+        /// Its last words.
+        fatal: Option<Fatal>,
+    },
+    /// It is of another release.
+    #[error(
+        "the worker is version {theirs}, this server is {}: install both of one release",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Version {
+        /// Its version.
+        theirs: String,
+    },
+    /// It sent something else than a greeting.
+    #[error("the worker broke the protocol while starting: {0}")]
+    Protocol(Violation),
+}
+
+fn last_words(fatal: &Option<Fatal>) -> String {
+    fatal.as_ref().map(|fatal| format!(": {}", fatal.message)).unwrap_or_default()
+}
+
+/// A message that the worker may not send, or not now.
+#[derive(Debug, thiserror::Error)]
+pub enum Violation {
+    /// The bytes are not a frame.
+    #[error(transparent)]
+    Frame(#[from] DecodeError),
+    /// The message does not belong here.
+    #[error("unexpected message {0}")]
+    Unexpected(&'static str),
+    /// More console text than the job allows, or a chunk past the bound.
+    #[error("console text past its limit")]
+    Console,
+}
+
+/// Console text as it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsoleEvent<'a> {
+    /// More text.
+    Text(&'a str),
+    /// The budget is used up; no more text comes.
+    Truncated,
+}
+
+/// A ready worker process that has had no job.
+#[derive(Debug)]
+pub struct Worker {
+    process: Process,
+    socket: UnixStream,
+    decoder: Decoder<FromWorker>,
+    v8_version: String,
+}
+
+impl Worker {
+    /// Takes over a child that has just been spawned and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`StartError`]; the process is gone then.
+    pub async fn start(spawned: Spawned, reapers: TaskTracker) -> Result<Self, StartError> {
+        let Spawned { pid, pidfd, socket } = spawned;
+        let process = Process::new(pid, pidfd, reapers).map_err(StartError::Spawn)?;
+        let socket = UnixStream::from_std(socket).map_err(StartError::Spawn)?;
+        let v8_version = String::new();
+        let mut worker = Self { process, socket, decoder: Decoder::default(), v8_version };
+        let ready = tokio::time::timeout(START_DEADLINE, worker.handshake())
+            .await
+            .unwrap_or(Err(StartError::Deadline));
+        match ready {
+            Ok(ready) => {
+                worker.v8_version = ready.v8_version;
+                Ok(worker)
+            }
+            Err(error) => {
+                worker.process.kill();
+                worker.process.wait().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn handshake(&mut self) -> Result<Ready, StartError> {
+        let mut fatal = None;
+        loop {
+            match next_message(&mut self.socket, &mut self.decoder).await {
+                Ok(Some(FromWorker::Ready(ready))) => {
+                    if ready.worker_version != env!("CARGO_PKG_VERSION") {
+                        return Err(StartError::Version { theirs: ready.worker_version });
+                    }
+                    return Ok(ready);
+                }
+                Ok(Some(FromWorker::Fatal(words))) if fatal.is_none() => fatal = Some(words),
+                Ok(Some(other)) => {
+                    return Err(StartError::Protocol(Violation::Unexpected(name(&other))));
+                }
+                Ok(None) => {
+                    let exit = self.process.wait().await;
+                    return Err(StartError::Died { exit: describe(exit), fatal });
+                }
+                Err(violation) => return Err(StartError::Protocol(violation)),
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The V8 it runs.
+    pub fn v8_version(&self) -> &str {
+        &self.v8_version
+    }
+
+    /// Returns when an idle worker is no longer usable: it died, or spoke without being asked.
+    pub async fn lost(&mut self) -> String {
+        match next_message(&mut self.socket, &mut self.decoder).await {
+            Ok(None) => describe(self.process.wait().await),
+            Ok(Some(message)) => format!("unexpected message {}", name(&message)),
+            Err(violation) => violation.to_string(),
+        }
+    }
+
+    /// Ends an idle worker and waits until it is gone.
+    pub async fn end(mut self) {
+        self.process.kill();
+        self.process.wait().await;
+    }
+
+    /// Runs the one job of this process. `wall` starts now; `stop` ends the script early, and its
+    /// owner knows why. Console text goes to `console` as it arrives.
+    pub async fn run(
+        mut self,
+        job: Job,
+        wall: Duration,
+        stop: &CancellationToken,
+        mut console: impl FnMut(ConsoleEvent<'_>) + Send,
+    ) -> ExecutionOutcome {
+        let deadline = Instant::now() + wall;
+        let console_bytes = job.limits.console_bytes;
+        let frame = match encode(&ToWorker::Job(job)) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.end().await;
+                return Err(ErrorDetail::new(ErrorKind::WorkerProtocol, error.to_string()));
+            }
+        };
+        let (end, timed_out) =
+            self.drive(frame, deadline, stop, console_bytes, &mut console).await;
+        let exit = self.exit(&end).await;
+        metrics::worker_exit(cause(&end, exit, timed_out));
+        let outcome = attribute(end, exit);
+        // A script that finished in time keeps its result, however close the deadline was; whatever
+        // else happened after the deadline happened because of it.
+        match outcome {
+            Err(_) if timed_out => Err(ErrorDetail::new(ErrorKind::TimedOut, TIMED_OUT)),
+            outcome => outcome,
+        }
+    }
+
+    /// Talks to the worker until it reports, breaks the protocol, closes its socket, or runs out of
+    /// patience. Also says whether the deadline had passed.
+    async fn drive(
+        &mut self,
+        mut outgoing: Vec<u8>,
+        deadline: Instant,
+        stop: &CancellationToken,
+        console_bytes: u64,
+        console: &mut (impl FnMut(ConsoleEvent<'_>) + Send),
+    ) -> (End, bool) {
+        let (mut reader, mut writer) = self.socket.split();
+        let decoder = &mut self.decoder;
+        let mut fatal = None;
+        let mut budget = ConsoleBudget { left: console_bytes, truncated: false };
+        let mut sent = 0;
+        // Once set: the soft stop is out and SIGKILL comes at this time.
+        let mut kill_at = None;
+        let mut timed_out = false;
+        loop {
+            let limit = kill_at.unwrap_or(deadline);
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(limit) => {
+                    if kill_at.is_some() {
+                        return (End::Unresponsive, timed_out);
+                    }
+                    timed_out = true;
+                    kill_at = Some(Instant::now() + KILL_GRACE);
+                    outgoing.extend(encode(&ToWorker::Stop).unwrap_or_default());
+                }
+                () = stop.cancelled(), if kill_at.is_none() => {
+                    kill_at = Some(Instant::now() + KILL_GRACE);
+                    outgoing.extend(encode(&ToWorker::Stop).unwrap_or_default());
+                }
+                written = writer.write(&outgoing[sent..]), if sent < outgoing.len() => {
+                    match written {
+                        Ok(written) => sent += written,
+                        // It closed its end; what it said before is still to be read.
+                        Err(_) => sent = outgoing.len(),
+                    }
+                    if sent == outgoing.len() {
+                        // The code may be large and is not needed any more.
+                        outgoing = Vec::new();
+                        sent = 0;
+                    }
+                }
+                read = read_some(&mut reader, decoder) => {
+                    if read == 0 {
+                        return (End::Closed(fatal), timed_out);
+                    }
+                    loop {
+                        let message = match decoder.next() {
+                            Ok(Some(message)) => message,
+                            Ok(None) => break,
+                            Err(error) => return (End::Violation(error.into()), timed_out),
+                        };
+                        match message {
+                            FromWorker::Console(text) if fatal.is_none() => {
+                                if let Err(violation) = budget.take(&text) {
+                                    return (End::Violation(violation), timed_out);
+                                }
+                                console(ConsoleEvent::Text(&text));
+                            }
+                            FromWorker::ConsoleTruncated if fatal.is_none() && !budget.truncated => {
+                                budget.truncated = true;
+                                console(ConsoleEvent::Truncated);
+                            }
+                            FromWorker::Done(done) if fatal.is_none() => {
+                                return (End::Done(done), timed_out);
+                            }
+                            FromWorker::Fatal(words) if fatal.is_none() => fatal = Some(words),
+                            other => {
+                                let violation = Violation::Unexpected(name(&other));
+                                return (End::Violation(violation), timed_out);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sees the process off: gives one that ended properly a moment, kills any other.
+    async fn exit(&mut self, end: &End) -> Exit {
+        if matches!(end, End::Done(_) | End::Closed(_))
+            && let Ok(exit) = tokio::time::timeout(EXIT_GRACE, self.process.wait()).await
+        {
+            return exit;
+        }
+        self.process.kill();
+        self.process.wait().await
+    }
+}
+
+struct ConsoleBudget {
+    left: u64,
+    truncated: bool,
+}
+
+impl ConsoleBudget {
+    fn take(&mut self, text: &str) -> Result<(), Violation> {
+        let bytes = text.len();
+        if self.truncated || bytes > CONSOLE_CHUNK_BYTES_MAX || bytes as u64 > self.left {
+            return Err(Violation::Console);
+        }
+        self.left -= bytes as u64;
+        Ok(())
+    }
+}
+
+/// How the conversation with a worker ended.
+enum End {
+    /// It reported.
+    Done(Box<Done>),
+    /// It closed its socket without a report, perhaps with last words.
+    Closed(Option<Fatal>),
+    /// It broke the protocol.
+    Violation(Violation),
+    /// It did not react to a soft stop.
+    Unresponsive,
+}
+
+/// Reads what is there; 0 at the end of the stream, errors included.
+async fn read_some(
+    reader: &mut (impl AsyncReadExt + Unpin),
+    decoder: &mut Decoder<FromWorker>,
+) -> usize {
+    let buffer = decoder.buffer_mut();
+    buffer.reserve(READ_BYTES);
+    reader.read_buf(buffer).await.unwrap_or(0)
+}
+
+async fn next_message(
+    socket: &mut UnixStream,
+    decoder: &mut Decoder<FromWorker>,
+) -> Result<Option<FromWorker>, Violation> {
+    loop {
+        if let Some(message) = decoder.next()? {
+            return Ok(Some(message));
+        }
+        if read_some(socket, decoder).await == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The outcome of an execution, from the end of the conversation and of the process.
+fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
+    match end {
+        End::Done(done) => match done.outcome {
+            Outcome::Completed { result, result_truncated } => Ok(result.map(|mut text| {
+                if result_truncated {
+                    text.push_str("… [result cut here: it was longer than 1 MiB]");
+                }
+                text
+            })),
+            Outcome::Failed(failure) if failure.kind == FailureKind::Stopped => {
+                Err(ErrorDetail::new(ErrorKind::WorkerProtocol, "the worker stopped by itself"))
+            }
+            Outcome::Failed(failure) => Err(failure.into()),
+        },
+        End::Closed(Some(Fatal { kind: FatalKind::OutOfMemory, .. })) => {
+            Err(ErrorDetail::new(ErrorKind::OutOfMemory, OUT_OF_MEMORY))
+        }
+        End::Closed(Some(fatal)) => {
+            let message = format!("The script's process ended: {}", fatal.message);
+            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, message))
+        }
+        End::Closed(None) => {
+            let message = format!("The script's process ended ({})", describe(exit));
+            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, message))
+        }
+        End::Violation(violation) => {
+            tracing::warn!(%violation, "a worker broke the protocol and was killed");
+            let message = format!("The script's process broke the protocol: {violation}");
+            Err(ErrorDetail::new(ErrorKind::WorkerProtocol, message))
+        }
+        // Only a stop makes us impatient, and whoever asked for it knows why.
+        End::Unresponsive => {
+            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The script's process was killed"))
+        }
+    }
+}
+
+/// The label under which the end of a process is counted.
+fn cause(end: &End, exit: Exit, timed_out: bool) -> &'static str {
+    match (end, exit) {
+        (End::Done(_), _) => "done",
+        (End::Violation(_), _) => "protocol",
+        (End::Unresponsive, _) if timed_out => "killed_at_deadline",
+        (End::Unresponsive, _) => "killed_on_cancel",
+        (End::Closed(Some(Fatal { kind: FatalKind::OutOfMemory, .. })), _) => "out_of_memory",
+        (End::Closed(_), Exit::Signal(_)) => "signal",
+        (End::Closed(_), _) => "exit",
+    }
+}
+
+/// How a process ended, in words.
+fn describe(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(signal) => {
+            let is = |known: Signal| known.as_raw() == signal;
+            let meaning = if is(Signal::TRAP) || is(Signal::ILL) || is(Signal::ABORT) {
+                ": V8 could not go on"
+            } else if is(Signal::SEGV) || is(Signal::BUS) {
+                ": invalid memory access"
+            } else if is(Signal::SYS) {
+                ": a system call that the sandbox forbids"
+            } else if is(Signal::KILL) {
+                ": killed from outside, perhaps for lack of memory"
+            } else {
+                ""
+            };
+            format!("signal {signal}{meaning}")
+        }
+        Exit::Unknown => "end not known".to_owned(),
+    }
+}
+
+fn name(message: &FromWorker) -> &'static str {
+    match message {
+        FromWorker::Ready(_) => "Ready",
+        FromWorker::Console(_) => "Console",
+        FromWorker::ConsoleTruncated => "ConsoleTruncated",
+        FromWorker::Done(_) => "Done",
+        FromWorker::Fatal(_) => "Fatal",
+    }
+}
