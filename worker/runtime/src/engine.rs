@@ -1,0 +1,66 @@
+//! Process-wide V8: flags, platform, ICU data, entropy. Once per process, the same when the
+//! snapshot is baked and when it is used.
+//!
+//! V8 runs single-threaded: a process runs one script, and a process that has no threads can be
+//! forked with its isolate ready.
+
+use std::sync::OnceLock;
+
+use crate::heap;
+use crate::limits::{JS_STACK_KIB, WASM_MEMORY_PAGES_MAX};
+
+static PLATFORM: OnceLock<v8::SharedRef<v8::Platform>> = OnceLock::new();
+
+/// Initialises V8 for this process. Later calls do nothing.
+///
+/// Threads that are to enter an isolate must descend from the thread of the first call: V8 guards
+/// its memory with protection keys, and new threads inherit those rights from their parent.
+pub fn initialize() {
+    platform();
+}
+
+/// Version of the V8 that is linked in.
+pub fn v8_version() -> &'static str {
+    v8::V8::get_version()
+}
+
+/// Runs the tasks V8 has posted to itself; says whether there were any.
+pub(crate) fn pump_tasks(isolate: &v8::Isolate) -> bool {
+    let platform = platform();
+    let mut any = false;
+    while v8::Platform::pump_message_loop(platform, isolate, false) {
+        any = true;
+    }
+    any
+}
+
+fn platform() -> &'static v8::SharedRef<v8::Platform> {
+    PLATFORM.get_or_init(|| {
+        // Flags are part of the snapshot's identity: none may depend on a job or a machine.
+        v8::V8::set_flags_from_string(&format!(
+            "--single-threaded --stack-size={JS_STACK_KIB} \
+             --wasm-max-mem-pages={WASM_MEMORY_PAGES_MAX} \
+             --enable-sharedarraybuffer-per-context"
+        ));
+        // The data is a multiple of 16 bytes aligned by the crate; a refusal only costs `Intl`.
+        let _ = v8::icu::set_common_data_78(deno_core_icudata::ICU_DATA);
+        // V8 would open /dev/urandom, which a sandboxed process cannot.
+        v8::V8::set_entropy_source(fill_random);
+        v8::V8::set_fatal_error_handler(heap::on_fatal_error);
+        let platform = v8::new_single_threaded_default_platform(false).make_shared();
+        v8::V8::initialize_platform(platform.clone());
+        v8::V8::initialize();
+        platform
+    })
+}
+
+fn fill_random(mut buffer: &mut [u8]) -> bool {
+    while !buffer.is_empty() {
+        match rustix::rand::getrandom(&mut *buffer, rustix::rand::GetRandomFlags::empty()) {
+            Ok(filled) => buffer = &mut std::mem::take(&mut buffer)[filled..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}

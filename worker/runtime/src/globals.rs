@@ -1,0 +1,103 @@
+//! The globals that every script sees beyond the language, and the table of their native code.
+//!
+//! The snapshot stores native functions as indices into [`external_references`], so the table must
+//! be the same when it is baked and when it is used. Functions are created from the table's own
+//! pointers: taking a function's address twice may give two.
+
+use std::borrow::Cow;
+
+use v8::MapFnTo;
+
+use crate::{console, microtasks, timers};
+
+/// A native function and where it goes.
+struct Binding {
+    /// The global object that carries it; `None` for the global object itself.
+    object: Option<&'static str>,
+    name: &'static str,
+    length: i32,
+    function: v8::FunctionCallback,
+}
+
+fn bindings() -> Vec<Binding> {
+    let mut bindings: Vec<Binding> = console::METHODS
+        .iter()
+        .map(|(name, function)| Binding {
+            object: Some("console"),
+            name,
+            length: 0,
+            function: *function,
+        })
+        .collect();
+    let global = |name, length, function| Binding { object: None, name, length, function };
+    bindings.extend([
+        global("setTimeout", 1, timers::set_timeout.map_fn_to()),
+        global("setInterval", 1, timers::set_interval.map_fn_to()),
+        global("clearTimeout", 1, timers::clear.map_fn_to()),
+        global("clearInterval", 1, timers::clear.map_fn_to()),
+        global("queueMicrotask", 1, microtasks::queue_microtask.map_fn_to()),
+    ]);
+    bindings
+}
+
+/// Globals of V8 that scripts do not get.
+const REMOVED: &[&str] = &["SharedArrayBuffer"];
+
+/// Addresses of all native code the snapshot refers to.
+pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
+    bindings().iter().map(|binding| v8::ExternalReference { function: binding.function }).collect()
+}
+
+/// Why the globals could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("V8 refused to define the global `{0}`")]
+pub struct InstallError(&'static str);
+
+/// Defines the globals in the current context.
+pub(crate) fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), InstallError> {
+    let global = scope.get_current_context().global(scope);
+    // V8 brings a console of its own, which prints only where a debugger is attached.
+    let console = v8::Object::new(scope);
+    define(scope, global, "console", console.into())?;
+    let tag = v8::String::new(scope, "console").ok_or(InstallError("console"))?;
+    let symbol = v8::Symbol::get_to_string_tag(scope);
+    console
+        .define_own_property(scope, symbol.into(), tag.into(), v8::PropertyAttribute::DONT_ENUM)
+        .ok_or(InstallError("console"))?;
+    for binding in bindings() {
+        let function = v8::Function::builder_raw(binding.function)
+            .length(binding.length)
+            .constructor_behavior(v8::ConstructorBehavior::Throw)
+            .build(scope)
+            .ok_or(InstallError(binding.name))?;
+        let name = v8::String::new(scope, binding.name).ok_or(InstallError(binding.name))?;
+        function.set_name(name);
+        match binding.object {
+            None => define(scope, global, binding.name, function.into())?,
+            Some(_) => {
+                console
+                    .set(scope, name.into(), function.into())
+                    .ok_or(InstallError(binding.name))?;
+            }
+        }
+    }
+    for name in REMOVED {
+        let key = v8::String::new(scope, name).ok_or(InstallError(name))?;
+        global.delete(scope, key.into()).ok_or(InstallError(name))?;
+    }
+    Ok(())
+}
+
+fn define(
+    scope: &mut v8::PinScope<'_, '_>,
+    object: v8::Local<'_, v8::Object>,
+    name: &'static str,
+    value: v8::Local<'_, v8::Value>,
+) -> Result<(), InstallError> {
+    let key = v8::String::new(scope, name).ok_or(InstallError(name))?;
+    // As the web has it: replaceable, not listed.
+    object
+        .define_own_property(scope, key.into(), value, v8::PropertyAttribute::DONT_ENUM)
+        .ok_or(InstallError(name))?;
+    Ok(())
+}

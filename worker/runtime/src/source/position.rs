@@ -1,0 +1,151 @@
+//! From positions in what V8 compiled back to the user's source.
+
+use std::borrow::Cow;
+
+/// A place in a source. Both counts start at 1; columns count UTF-16 units, as V8 does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+impl Position {
+    /// Where the byte `offset` of `source` lies.
+    pub(crate) fn of_offset(source: &str, offset: usize) -> Self {
+        let head = &source[..source.floor_char_boundary(offset)];
+        let (mut line, mut line_start) = (1, 0);
+        let mut chars = head.char_indices().peekable();
+        while let Some((at, char)) = chars.next() {
+            match char {
+                // A carriage return and its line feed end one line.
+                '\r' if chars.peek().is_some_and(|(_, next)| *next == '\n') => {}
+                '\n' | '\r' | '\u{2028}' | '\u{2029}' => {
+                    line += 1;
+                    line_start = at + char.len_utf8();
+                }
+                _ => {}
+            }
+        }
+        Self { line, column: units(&head[line_start..]) + 1 }
+    }
+}
+
+/// Length of `text` in UTF-16 units.
+pub(crate) fn units(text: &str) -> u32 {
+    u32::try_from(text.encode_utf16().count()).unwrap_or(u32::MAX)
+}
+
+/// One piece of a source map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    pub(crate) compiled: Position,
+    pub(crate) source: Position,
+}
+
+/// Text that was put into the source, at its place in the compiled text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Insertion {
+    pub(crate) at: Position,
+    pub(crate) units: u32,
+}
+
+/// How the compiled text came from the user's source.
+#[derive(Debug, Clone)]
+pub(crate) struct PositionMap {
+    /// What V8 calls the source.
+    script_name: &'static str,
+    /// Sorted by compiled position; empty when the text was not generated.
+    mappings: Vec<Mapping>,
+    /// What was inserted before any code was generated, in order.
+    insertions: Vec<Insertion>,
+}
+
+impl PositionMap {
+    /// The source is compiled as it is.
+    pub(crate) fn identity() -> Self {
+        Self::new(super::JS_NAME, Vec::new(), Vec::new())
+    }
+
+    /// The source had text inserted, and was then compiled to other text if there are `mappings`.
+    pub(crate) fn new(
+        script_name: &'static str,
+        mappings: Vec<Mapping>,
+        insertions: Vec<Insertion>,
+    ) -> Self {
+        Self { script_name, mappings, insertions }
+    }
+
+    /// What V8 calls the source.
+    pub(crate) fn script_name(&self) -> &'static str {
+        self.script_name
+    }
+
+    /// The place in the user's source.
+    pub(crate) fn map(&self, compiled: Position) -> Position {
+        let mut position = compiled;
+        if !self.mappings.is_empty() {
+            let after = self.mappings.partition_point(|mapping| mapping.compiled <= compiled);
+            let before = after.checked_sub(1).and_then(|at| self.mappings.get(at));
+            let same_line = |mapping: &&Mapping| mapping.compiled.line == compiled.line;
+            let nearest = before
+                .filter(same_line)
+                .or_else(|| self.mappings.get(after).filter(same_line))
+                .or(before);
+            if let Some(mapping) = nearest {
+                position = mapping.source;
+            }
+        }
+        let inserted = self
+            .insertions
+            .iter()
+            .filter(|insertion| insertion.at.line == position.line)
+            .map(|insertion| {
+                position.column.saturating_sub(insertion.at.column).min(insertion.units)
+            })
+            .sum::<u32>();
+        position.column = position.column.saturating_sub(inserted).max(1);
+        position
+    }
+
+    /// `text` with every `script:line:column` of this source mapped.
+    pub(crate) fn map_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.mappings.is_empty() && self.insertions.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut mapped = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(self.script_name) {
+            let (head, tail) = rest.split_at(at + self.script_name.len());
+            mapped.push_str(head);
+            rest = tail;
+            if let Some((position, after)) = parse_position(tail) {
+                let Position { line, column } = self.map(position);
+                mapped.push_str(&format!(":{line}:{column}"));
+                rest = after;
+            }
+        }
+        mapped.push_str(rest);
+        Cow::Owned(mapped)
+    }
+
+    /// The first `script:line:column` in a stack whose positions are already the user's.
+    pub(crate) fn first_in(&self, stack: &str) -> Option<Position> {
+        stack
+            .match_indices(self.script_name)
+            .find_map(|(at, name)| parse_position(&stack[at + name.len()..]))
+            .map(|(position, _)| position)
+    }
+}
+
+/// Reads `:line:column` from the start of `text` and gives the rest.
+fn parse_position(text: &str) -> Option<(Position, &str)> {
+    let (line, rest) = parse_number(text.strip_prefix(':')?)?;
+    let (column, rest) = parse_number(rest.strip_prefix(':')?)?;
+    Some((Position { line, column }, rest))
+}
+
+fn parse_number(text: &str) -> Option<(u32, &str)> {
+    let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    Some((digits.parse().ok()?, rest))
+}

@@ -1,0 +1,71 @@
+//! What the callbacks of one isolate share. Lives in a slot of the isolate.
+//!
+//! Every field is borrowed for as short as possible and never across a call into JavaScript:
+//! scripts call back in.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mcp_v8_protocol::Failure;
+
+use crate::console::Console;
+use crate::heap::HeapGuard;
+use crate::rejections::Rejections;
+use crate::source::PositionMap;
+use crate::stop::Stopper;
+use crate::timers::Timers;
+
+/// State of one isolate.
+pub(crate) struct State {
+    pub(crate) console: RefCell<Console>,
+    pub(crate) timers: RefCell<Timers>,
+    pub(crate) rejections: RefCell<Rejections>,
+    /// The first exception that left a microtask.
+    pub(crate) uncaught: RefCell<Option<Failure>>,
+    positions: RefCell<Rc<PositionMap>>,
+    stopper: Stopper,
+    heap: Arc<HeapGuard>,
+}
+
+impl State {
+    pub(crate) fn new(stopper: Stopper, heap: Arc<HeapGuard>) -> Self {
+        Self {
+            console: RefCell::default(),
+            timers: RefCell::default(),
+            rejections: RefCell::default(),
+            uncaught: RefCell::default(),
+            positions: RefCell::new(Rc::new(PositionMap::identity())),
+            stopper,
+            heap,
+        }
+    }
+
+    /// The state of `isolate`; none while the snapshot is baked.
+    pub(crate) fn of(isolate: &v8::Isolate) -> Option<Rc<Self>> {
+        isolate.get_slot::<Rc<Self>>().cloned()
+    }
+
+    pub(crate) fn stopper(&self) -> &Stopper {
+        &self.stopper
+    }
+
+    /// Whether the heap limit was reached.
+    pub(crate) fn is_heap_full(&self) -> bool {
+        self.heap.is_full()
+    }
+
+    /// Whether no JavaScript may run any more.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.stopper.is_stopped() || self.heap.is_full()
+    }
+
+    /// Where positions V8 reports lie in the user's source.
+    pub(crate) fn positions(&self) -> Rc<PositionMap> {
+        Rc::clone(&self.positions.borrow())
+    }
+
+    pub(crate) fn set_positions(&self, positions: PositionMap) {
+        self.positions.replace(Rc::new(positions));
+    }
+}

@@ -1,0 +1,23 @@
+//! Bounds of the process, with their units in their names.
+
+/// How long console text may wait for more before it is sent, in milliseconds.
+pub(crate) const CONSOLE_FLUSH_MS: u64 = 10;
+
+/// How often a stop is repeated until the script has ended, in milliseconds.
+pub(crate) const STOP_REPEAT_MS: u64 = 2;
+
+/// How long last words may take to leave when the supervisor does not read, in milliseconds.
+pub(crate) const LAST_WORDS_MS: u64 = 100;
+
+/// Stack of the control thread, in bytes.
+pub(crate) const CONTROL_STACK_BYTES: usize = 128 * 1024;
+
+/// Native stack of the main thread, in bytes, unless the hard limit is lower. Deeply nested source
+/// needs it; V8 itself stays far below.
+pub(crate) const STACK_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Stack that signal handlers run on, in bytes.
+pub(crate) const SIGNAL_STACK_BYTES: usize = 64 * 1024;
+
+/// Bytes taken from the socket at a time.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
