@@ -23,7 +23,7 @@ from harness import HANG, async_wait_until, server_version
 pytestmark = pytest.mark.anyio
 
 TOOLS = {
-    "run_js": {"code", "wait_secs", "heap_memory_max_mb", "execution_timeout_secs", "tags", "idempotency_key"},
+    "run_js": {"code", "wait_secs", "heap_memory_max_mb", "execution_timeout_secs", "idempotency_key"},
     "get_execution": {"execution_id"},
     "get_execution_output": {"execution_id", "line_offset", "line_limit", "byte_offset", "byte_limit"},
     "cancel_execution": {"execution_id"},
@@ -414,7 +414,10 @@ once_per_transport = pytest.mark.parametrize("link", [link for link in LINKS if 
         ("run_js", {"code": "1", "execution_timeout_secs": 301}, "execution_timeout_secs"),
         ("run_js", {"code": "1", "heap_memory_max_mb": 1.5}, "heap_memory_max_mb"),
         ("run_js", {"code": "1", "heap_memory_max_mb": 10**9}, "heap_memory_max_mb"),
-        ("run_js", {"code": "1", "tags": {"a": 1}}, "tags"),
+        # State that is not kept yet must not look kept.
+        ("run_js", {"code": "1", "session": "s"}, "session"),
+        ("run_js", {"code": "1", "heap": "0" * 64}, "heap"),
+        ("run_js", {"code": "1", "tags": {"a": "b"}}, "tags"),
         ("get_execution", {}, "execution_id"),
         ("get_execution", {"execution_id": 7}, "execution_id"),
         ("get_execution", {"execution_id": "x", "id": "x"}, "id"),
