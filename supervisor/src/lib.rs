@@ -4,8 +4,15 @@
 //! Architecture invariant: this crate never depends on `v8`. Code that the supervisor does not need
 //! is not in its address space, and nothing a script does can reach it but bytes on a socket.
 
+pub mod app;
 pub mod cli;
+pub mod docs;
+pub mod exec;
 pub mod executions;
+pub mod http;
 pub mod limits;
+pub mod mcp;
 pub mod metrics;
 pub mod pool;
+pub mod requests;
+pub mod server;

@@ -1,1 +1,48 @@
-fn main() {}
+//! `mcp-v8`: parses the command line and runs what it says.
+
+use std::process::ExitCode;
+
+use mcp_v8_supervisor::cli::{self, Command};
+use mcp_v8_supervisor::{exec, http, server};
+use tracing_subscriber::EnvFilter;
+
+/// Exit code of a command line or start that failed, as clap uses it.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = match cli::parse(std::env::args_os()) {
+        Ok(args) => args,
+        // Help and version go to stdout with code 0, errors to stderr with code 2.
+        Err(error) => error.exit(),
+    };
+    if args.print_openapi {
+        println!("{}", http::openapi());
+        return ExitCode::SUCCESS;
+    }
+    // `exec` shows a person one script; the server's own events would only be in the way.
+    let default_level = if args.command.is_some() { "error" } else { "info" };
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mcp-v8: cannot start: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let code = match args.command {
+        Some(Command::Exec(exec)) => runtime.block_on(exec::run(exec)),
+        None => match runtime.block_on(server::run(args)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("mcp-v8: {error}");
+                ExitCode::from(EXIT_USAGE)
+            }
+        },
+    };
+    // A blocked read of stdin cannot be interrupted; it must not hold up the end.
+    runtime.shutdown_background();
+    code
+}

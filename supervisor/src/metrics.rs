@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::executions::SubmitError;
@@ -25,8 +27,9 @@ const WORKER_START_SECONDS: &str = "mcp_v8_worker_start_seconds";
 const WORKERS_IDLE: &str = "mcp_v8_workers_idle";
 
 /// Buckets of durations, in seconds.
-const SECONDS_BUCKETS: &[f64] =
-    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0];
+const SECONDS_BUCKETS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0,
+];
 
 /// Installs the recorder of this process and returns what renders it.
 ///
@@ -72,7 +75,13 @@ pub fn refused(error: &SubmitError) {
 }
 
 /// Publishes what is counted elsewhere.
-pub fn execution_gauges(active: usize, queue: usize, queue_max: usize, retained: usize, bytes: usize) {
+pub fn execution_gauges(
+    active: usize,
+    queue: usize,
+    queue_max: usize,
+    retained: usize,
+    bytes: usize,
+) {
     gauge!(ACTIVE).set(active as f64);
     gauge!(QUEUE_DEPTH).set(queue as f64);
     gauge!(QUEUE_DEPTH_MAX).set(queue_max as f64);

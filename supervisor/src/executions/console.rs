@@ -101,7 +101,8 @@ impl Console {
     /// character when there is one.
     pub fn page_by_bytes(&self, offset: u64, limit: u64) -> Page {
         let length = self.text.len();
-        let start = self.text.floor_char_boundary(usize::try_from(offset).unwrap_or(length).min(length));
+        let start =
+            self.text.floor_char_boundary(usize::try_from(offset).unwrap_or(length).min(length));
         let limit = usize::try_from(limit).unwrap_or(length);
         let mut end = self.text.floor_char_boundary(start.saturating_add(limit).min(length));
         if end == start {

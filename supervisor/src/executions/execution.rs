@@ -112,6 +112,16 @@ impl Execution {
         self.inner.lock().status()
     }
 
+    /// Whether it is over.
+    pub fn ended(&self) -> bool {
+        self.status() != Status::Running
+    }
+
+    /// Bytes of console text so far.
+    pub fn output_bytes(&self) -> u64 {
+        self.inner.lock().console.bytes() as u64
+    }
+
     /// Appends console text.
     pub fn append(&self, chunk: &str) {
         self.inner.lock().console.append(chunk);
@@ -164,7 +174,7 @@ impl Execution {
     /// Returns once it has ended.
     pub async fn finished(&self) {
         let mut changed = self.subscribe();
-        while self.status() == Status::Running {
+        while !self.ended() {
             // The sender lives in `self`, so this cannot fail while we borrow it.
             if changed.changed().await.is_err() {
                 return;

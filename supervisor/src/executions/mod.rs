@@ -15,6 +15,7 @@ pub mod model;
 mod queue;
 mod registry;
 mod submit;
+mod wait;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,13 +32,16 @@ use self::model::{ErrorDetail, ErrorKind, ExecutionList, Status};
 use self::queue::{Queue, Queued};
 use self::registry::{KeyLookup, Registry};
 pub use self::submit::{Bounds, Submit, SubmitError, check_range};
+pub use self::wait::{CancelOnDrop, Wait};
 use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX};
 use crate::metrics;
 use crate::pool::{ConsoleEvent, Pool, TakeError};
 
 /// Console notice after the budget is used up.
 fn truncation_notice(bytes: u64) -> String {
-    format!("[console output cut here: the limit of {bytes} bytes was reached; the script went on]\n")
+    format!(
+        "[console output cut here: the limit of {bytes} bytes was reached; the script went on]\n"
+    )
 }
 
 /// Defaults and bounds of every execution.
@@ -202,7 +206,10 @@ impl Executions {
             Some(last) if more => Some(last.id().to_string()),
             _ => None,
         };
-        Ok(ExecutionList { executions: rows.iter().map(|row| row.summary()).collect(), next_cursor })
+        Ok(ExecutionList {
+            executions: rows.iter().map(|row| row.summary()).collect(),
+            next_cursor,
+        })
     }
 
     /// Cancels an execution and returns once it has ended.

@@ -168,7 +168,10 @@ mod tests {
         assert_eq!(heap(HEAP_MB_MIN - 1), Some("heap_memory_max_mb"));
         assert_eq!(heap(HEAP_MB_MAX + 1), Some("heap_memory_max_mb"));
         let wall = |secs| field(&Submit { execution_timeout_secs: Some(secs), ..submit() });
-        assert_eq!((wall(EXECUTION_TIMEOUT_SECS_MIN), wall(EXECUTION_TIMEOUT_SECS_MAX)), (None, None));
+        assert_eq!(
+            (wall(EXECUTION_TIMEOUT_SECS_MIN), wall(EXECUTION_TIMEOUT_SECS_MAX)),
+            (None, None)
+        );
         assert_eq!(wall(EXECUTION_TIMEOUT_SECS_MIN - 1), Some("execution_timeout_secs"));
         assert_eq!(wall(EXECUTION_TIMEOUT_SECS_MAX + 1), Some("execution_timeout_secs"));
         let key = |bytes| field(&Submit { idempotency_key: Some("k".repeat(bytes)), ..submit() });
@@ -192,7 +195,8 @@ mod tests {
         assert_eq!(one, submit().digest().await);
         let other = Submit { heap_memory_max_mb: Some(0), ..submit() };
         assert_ne!(one, other.digest().await);
-        let long = |c: char| Submit { code: c.to_string().repeat(HASH_INLINE_BYTES_MAX + 1), ..submit() };
+        let long =
+            |c: char| Submit { code: c.to_string().repeat(HASH_INLINE_BYTES_MAX + 1), ..submit() };
         assert_ne!(long('a').digest().await, long('b').digest().await);
     }
 }

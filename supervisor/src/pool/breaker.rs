@@ -112,14 +112,16 @@ mod tests {
         let breaker = Breaker::default();
         let start = Instant::now();
         for n in 0..20 {
-            breaker.died("no".to_owned(), start + (BREAKER_WINDOW / 4 + Duration::from_millis(1)) * n);
+            breaker
+                .died("no".to_owned(), start + (BREAKER_WINDOW / 4 + Duration::from_millis(1)) * n);
         }
         assert_eq!(*breaker.subscribe().borrow(), Health::Starting);
     }
 
     #[test]
     fn back_off_doubles_to_its_bound() {
-        for (failures, step) in [(1, 100), (2, 200), (3, 400), (9, 25_600), (10, 30_000), (99, 30_000)]
+        for (failures, step) in
+            [(1, 100), (2, 200), (3, 400), (9, 25_600), (10, 30_000), (99, 30_000)]
         {
             let pause = backoff(failures);
             let step = Duration::from_millis(step);

@@ -26,8 +26,8 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::breaker::{Breaker, backoff};
 pub use self::breaker::Health;
+use self::breaker::{Breaker, backoff};
 use self::spawner::Spawner;
 pub use self::worker::{ConsoleEvent, StartError, Worker};
 use crate::metrics;

@@ -201,8 +201,7 @@ impl Worker {
                 return Err(ErrorDetail::new(ErrorKind::WorkerProtocol, error.to_string()));
             }
         };
-        let (end, timed_out) =
-            self.drive(frame, deadline, stop, console_bytes, &mut console).await;
+        let (end, timed_out) = self.drive(frame, deadline, stop, console_bytes, &mut console).await;
         let exit = self.exit(&end).await;
         metrics::worker_exit(cause(&end, exit, timed_out));
         let outcome = attribute(end, exit);

@@ -1,0 +1,72 @@
+//! What every surface shares: the executions, the pool, the texts and the metrics.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::executions::Executions;
+use crate::pool::{Health, Pool};
+
+/// Version of this release.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Instructions shown to a client's model unless `--instructions` replaces them.
+pub const INSTRUCTIONS: &str = "Runs JavaScript and TypeScript, each script in a fresh V8 process \
+with no files, no network and no memory of earlier scripts. Call run_js with `code`; print with \
+console.log, or end with an expression to get its value. Top-level await works.";
+
+/// Texts that the operator may replace.
+#[derive(Debug, Clone, Default)]
+pub struct Texts {
+    /// `--instructions`.
+    pub instructions: Option<String>,
+    /// `--run-js-description`.
+    pub run_js_description: Option<String>,
+}
+
+/// The state behind all transports.
+#[derive(Debug)]
+pub struct App {
+    /// Runs scripts.
+    pub executions: Executions,
+    /// The processes they run in.
+    pub pool: Pool,
+    /// Texts for clients.
+    pub texts: Texts,
+    /// Whether `run_js` may read `file`.
+    pub allow_file: bool,
+    /// Renders the metrics; absent where nobody asks for them.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// Shared by every connection.
+pub type SharedApp = Arc<App>;
+
+impl App {
+    /// Why this server should get no traffic, or nothing.
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        match self.pool.health() {
+            Health::Ready => {}
+            Health::Starting => reasons.push("no worker process is ready yet".to_owned()),
+            Health::Broken(reason) => {
+                reasons.push(format!("worker processes do not start: {reason}"));
+            }
+        }
+        if self.executions.draining() {
+            reasons.push("shutting down".to_owned());
+        }
+        reasons
+    }
+
+    /// Instructions for a client's model.
+    pub fn instructions(&self) -> String {
+        self.texts.instructions.clone().unwrap_or_else(|| INSTRUCTIONS.to_owned())
+    }
+
+    /// The metrics in Prometheus' text format.
+    pub fn render_metrics(&self) -> String {
+        self.executions.publish_gauges();
+        self.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    }
+}

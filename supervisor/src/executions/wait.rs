@@ -1,0 +1,75 @@
+//! Waiting for an execution, and giving up on one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Executions;
+use super::execution::{Execution, StopCause};
+use super::submit::{SubmitError, check_range};
+use crate::limits::WAIT_SECS_MAX;
+
+/// How long a call is willing to wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait(Duration);
+
+impl Wait {
+    /// At most `secs` seconds; `field` is named in the error.
+    ///
+    /// # Errors
+    /// [`SubmitError::Invalid`] past [`WAIT_SECS_MAX`].
+    pub fn seconds(field: &'static str, secs: u64) -> Result<Self, SubmitError> {
+        check_range(field, secs, 0, WAIT_SECS_MAX, " seconds")?;
+        Ok(Self(Duration::from_secs(secs)))
+    }
+
+    /// The time.
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+
+    /// Waits for the end of an execution; `false` when the time passed first.
+    pub async fn until_finished(self, execution: &Execution) -> bool {
+        tokio::time::timeout(self.0, execution.finished()).await.is_ok()
+    }
+
+    /// Waits until an execution has console text beyond byte `seen`, or has ended.
+    pub async fn until_output(self, execution: &Execution, seen: u64) {
+        let waiting = async {
+            let mut changed = execution.subscribe();
+            while !execution.ended() && execution.output_bytes() <= seen {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Either way the caller looks at what there is.
+        let _ = tokio::time::timeout(self.0, waiting).await;
+    }
+}
+
+/// Cancels an execution when dropped: its only caller has gone away.
+#[derive(Debug)]
+pub struct CancelOnDrop {
+    armed: Option<(Executions, Arc<Execution>)>,
+}
+
+impl CancelOnDrop {
+    /// An armed guard.
+    pub fn new(executions: &Executions, execution: &Arc<Execution>) -> Self {
+        Self { armed: Some((executions.clone(), Arc::clone(execution))) }
+    }
+
+    /// Lets the execution be.
+    pub fn disarm(mut self) {
+        self.armed = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some((executions, execution)) = self.armed.take() {
+            // One that has ended needs no cancelling.
+            let _ = executions.stop(&execution, StopCause::Cancelled);
+        }
+    }
+}

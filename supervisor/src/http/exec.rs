@@ -1,0 +1,176 @@
+//! `POST /api/exec`: run a script.
+//!
+//! JSON in, or the raw script as the body with its options in the query. 202 with the id at once;
+//! with `?wait=S` 200 with everything once it has ended.
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::{ApiError, ErrorBody};
+use crate::app::SharedApp;
+use crate::executions::model::{ExecutionWithOutput, Status};
+use crate::executions::{CancelOnDrop, Submit, Wait};
+use crate::limits::BODY_BYTES_MAX;
+use crate::requests::{Later, json_error, refuse_later, session_header};
+
+/// A script and its options.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// JavaScript or TypeScript: one ES module, top-level `await` works.
+    code: String,
+    /// Heap limit in MiB.
+    #[schema(minimum = 8, maximum = 4096)]
+    heap_memory_max_mb: Option<u64>,
+    /// Wall clock limit in seconds.
+    #[schema(minimum = 1, maximum = 300)]
+    execution_timeout_secs: Option<u64>,
+    #[schema(ignore)]
+    heap: Later,
+    #[schema(ignore)]
+    session: Later,
+    #[schema(ignore)]
+    tags: Later,
+}
+
+/// Options in the query.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExecQuery {
+    /// Wait at most so many seconds for the end (0 to 300).
+    wait: Option<u64>,
+    /// With a raw body: heap limit in MiB.
+    heap_memory_max_mb: Option<u64>,
+    /// With a raw body: wall clock limit in seconds.
+    execution_timeout_secs: Option<u64>,
+    #[param(ignore)]
+    heap: Later,
+    #[param(ignore)]
+    session: Later,
+    #[param(ignore)]
+    tags: Later,
+}
+
+/// The id of an accepted script.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExecAccepted {
+    /// For `/api/executions/{id}`.
+    execution_id: String,
+}
+
+/// Run a script
+#[utoipa::path(
+    post,
+    path = "/api/exec",
+    tag = "executions",
+    params(
+        ExecQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "A retry with the same key and the same request finds the first execution"),
+    ),
+    request_body(
+        description = "JSON, or the raw script with any other content type",
+        content(
+            (ExecRequest = "application/json", example = json!({"code": "console.log('hi'); 6 * 7"})),
+            (String = "text/plain"),
+        ),
+    ),
+    responses(
+        (status = 200, description = "It ended within `wait`", body = ExecutionWithOutput),
+        (status = 202, description = "Accepted; with `wait`, it still runs", body = ExecAccepted),
+        (status = 400, description = "Malformed request", body = ErrorBody),
+        (status = 409, description = "The key was used for another request", body = ErrorBody),
+        (status = 415, description = "Multipart body", body = ErrorBody),
+        (status = 503, description = "Overloaded, shutting down, or no worker starts", body = ErrorBody),
+    )
+)]
+pub async fn exec(
+    State(app): State<SharedApp>,
+    query: Result<Query<ExecQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Query(query) = query?;
+    let wait = Wait::seconds("wait", query.wait.unwrap_or(0))?;
+    session_header(&headers)?;
+    let (submit, wait_given) = (submit(&query, &headers, body).await?, query.wait.is_some());
+    // A caller with a key can come back for the answer; one without it is the only one to know.
+    let orphaned_by_drop = wait_given && submit.idempotency_key.is_none();
+    let execution = app.executions.submit(submit).await?;
+    let guard = orphaned_by_drop.then(|| CancelOnDrop::new(&app.executions, &execution));
+    if wait_given {
+        wait.until_finished(&execution).await;
+    }
+    if let Some(guard) = guard {
+        guard.disarm();
+    }
+    let info = execution.info();
+    if !wait_given || info.status == Status::Running {
+        let accepted = ExecAccepted { execution_id: info.execution_id };
+        return Ok((StatusCode::ACCEPTED, Json(accepted)).into_response());
+    }
+    Ok(Json(ExecutionWithOutput { info, output: execution.output() }).into_response())
+}
+
+async fn submit(query: &ExecQuery, headers: &HeaderMap, body: Body) -> Result<Submit, ApiError> {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if content_type.starts_with("multipart/") {
+        let message =
+            "multipart bodies are not accepted: send JSON, or the script itself as the body";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        ApiError::bad_request(format!("body: {error}; accepted: up to {BODY_BYTES_MAX} bytes"))
+    })?;
+    let idempotency_key = headers
+        .get("idempotency-key")
+        .map(|key| key.to_str().map(str::to_owned))
+        .transpose()
+        .map_err(|_| ApiError::bad_request("Idempotency-Key: only visible ASCII is accepted"))?;
+    let submit = if content_type == "application/json" || content_type.ends_with("+json") {
+        from_json(&body)?
+    } else {
+        refuse_later([("heap", &query.heap), ("session", &query.session), ("tags", &query.tags)])?;
+        Submit {
+            code: text(body)?,
+            heap_memory_max_mb: query.heap_memory_max_mb,
+            execution_timeout_secs: query.execution_timeout_secs,
+            idempotency_key: None,
+        }
+    };
+    Ok(Submit { idempotency_key, ..submit })
+}
+
+fn from_json(body: &Bytes) -> Result<Submit, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let request: ExecRequest = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| ApiError::bad_request(json_error("body", &error)))?;
+    json.end().map_err(|error| ApiError::bad_request(format!("body: {error}")))?;
+    let ExecRequest { heap, session, tags, .. } = &request;
+    refuse_later([("heap", heap), ("session", session), ("tags", tags)])?;
+    Ok(Submit {
+        code: request.code,
+        heap_memory_max_mb: request.heap_memory_max_mb,
+        execution_timeout_secs: request.execution_timeout_secs,
+        idempotency_key: None,
+    })
+}
+
+fn text(body: Bytes) -> Result<String, ApiError> {
+    String::from_utf8(body.into()).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        ApiError::bad_request(format!("body: not valid UTF-8 at byte {at}"))
+    })
+}

@@ -1,0 +1,154 @@
+//! DNS-rebinding guard: which hosts and origins a request may name.
+//!
+//! # Contract
+//! * A request that a browser made (it carries `Origin` or a `Sec-Fetch-*` header) must name a
+//!   loopback host or one of `--allowed-hosts`, and a loopback origin or one of
+//!   `--allowed-origins`; else 403. A page that rebinds its name to this server's address is
+//!   stopped here.
+//! * Other requests are held to `--allowed-hosts` only when the operator gave it, so that a proxy
+//!   may pass on whatever name it was called by.
+//! * Health and metrics are answered without a check of the host: probes call by address.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+
+/// Hosts and origins that are allowed besides loopback.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    rules: Arc<Rules>,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
+    hosts: Vec<String>,
+    origins: Vec<String>,
+}
+
+impl Guard {
+    /// A guard with the operator's lists; `*` in a list opens it.
+    pub fn new(hosts: &[String], origins: &[String]) -> Self {
+        let clean = |list: &[String]| {
+            list.iter().map(|entry| entry.trim().trim_end_matches('/').to_lowercase()).collect()
+        };
+        Self { rules: Arc::new(Rules { hosts: clean(hosts), origins: clean(origins) }) }
+    }
+
+    /// Why a request with these headers is refused, if it is.
+    fn refuse(&self, authority: Option<&str>, headers: &HeaderMap) -> Option<String> {
+        let rules = &self.rules;
+        let origin =
+            headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("(unreadable)"));
+        let browser =
+            origin.is_some() || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"));
+        if browser || !rules.hosts.is_empty() {
+            let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+            let host = host.or(authority).unwrap_or_default().to_lowercase();
+            if !rules.host_allowed(&host, browser) {
+                return Some(format!(
+                    "host '{host}' is not allowed; the operator can allow it with --allowed-hosts"
+                ));
+            }
+        }
+        let origin = origin?.to_lowercase();
+        if rules.origin_allowed(&origin) {
+            return None;
+        }
+        Some(format!(
+            "origin '{origin}' is not allowed; the operator can allow it with --allowed-origins"
+        ))
+    }
+}
+
+impl Rules {
+    fn host_allowed(&self, host: &str, browser: bool) -> bool {
+        let name = host_name(host);
+        let listed = self.hosts.iter().any(|entry| entry == "*" || entry == host || entry == name);
+        listed || (browser && is_loopback(name))
+            // Somebody on this machine who is not a browser needs no list either.
+            || (!browser && is_loopback(name))
+    }
+
+    fn origin_allowed(&self, origin: &str) -> bool {
+        if self.origins.iter().any(|entry| entry == "*" || entry == origin) {
+            return true;
+        }
+        origin.split_once("://").is_some_and(|(scheme, host)| {
+            scheme.starts_with("http") && is_loopback(host_name(host))
+        })
+    }
+}
+
+/// The name in `name`, `name:port`, `[v6]` or `[v6]:port`.
+fn host_name(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    host.split(':').next().unwrap_or_default()
+}
+
+fn is_loopback(name: &str) -> bool {
+    name == "localhost"
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The middleware.
+pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let exempt = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    match guard.refuse(authority, request.headers()) {
+        Some(reason) if !exempt => ApiError::new(StatusCode::FORBIDDEN, reason).into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn allowed(guard: &Guard, headers: &[(&'static str, &str)]) -> bool {
+        let headers =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        guard.refuse(None, &headers.collect()).is_none()
+    }
+
+    #[test]
+    fn without_lists_any_host_may_be_named_unless_a_browser_names_it() {
+        let guard = Guard::default();
+        assert!(allowed(&guard, &[("host", "mcp_cluster")]));
+        assert!(allowed(&guard, &[("host", "10.0.0.1:3000")]));
+        assert!(!allowed(&guard, &[("host", "evil.example"), ("origin", "http://evil.example")]));
+        assert!(!allowed(&guard, &[("host", "evil.example"), ("sec-fetch-site", "same-origin")]));
+        assert!(!allowed(&guard, &[("host", "127.0.0.1:3000"), ("origin", "http://evil.example")]));
+        assert!(!allowed(&guard, &[("host", "localhost"), ("origin", "null")]));
+        assert!(allowed(
+            &guard,
+            &[("host", "localhost:3000"), ("origin", "http://localhost:5173")]
+        ));
+        assert!(allowed(&guard, &[("host", "[::1]:3000"), ("origin", "http://[::1]")]));
+        assert!(!allowed(
+            &guard,
+            &[("host", "localhost.evil.example"), ("origin", "http://localhost.evil.example")]
+        ));
+    }
+
+    #[test]
+    fn lists_bind_everybody_and_a_star_opens() {
+        let hosts = ["App.example:8080".to_owned(), "api.example".to_owned()];
+        let guard = Guard::new(&hosts, &["https://app.example/".to_owned()]);
+        assert!(allowed(&guard, &[("host", "app.example:8080")]));
+        assert!(allowed(&guard, &[("host", "api.example:1")]));
+        assert!(!allowed(&guard, &[("host", "app.example:1")]));
+        assert!(allowed(&guard, &[("host", "localhost:3000")]));
+        assert!(allowed(&guard, &[("host", "api.example"), ("origin", "https://app.example")]));
+        assert!(!allowed(&guard, &[("host", "api.example"), ("origin", "http://app.example")]));
+        let open = Guard::new(&["*".to_owned()], &["*".to_owned()]);
+        assert!(allowed(&open, &[("host", "any"), ("origin", "http://any.example")]));
+    }
+}

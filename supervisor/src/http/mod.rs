@@ -1,0 +1,104 @@
+//! HTTP: routers, listeners, and what all routes share.
+//!
+//! # Contract
+//! * Errors are `{"error": "…"}` with the status that fits; a route or method that does not exist
+//!   says so the same way.
+//! * Every route is in the OpenAPI description, because both come from the same registration.
+
+mod error;
+mod exec;
+mod executions;
+mod guard;
+mod health;
+mod meta;
+pub mod serve;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use self::error::ApiError;
+pub use self::guard::Guard;
+use crate::app::SharedApp;
+use crate::limits::BODY_BYTES_MAX;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "mcp-v8",
+        description = "Runs JavaScript and TypeScript, each script in a V8 process of its own.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    tags(
+        (name = "executions", description = "Run scripts and follow them"),
+        (name = "server", description = "Version, documentation, health"),
+    )
+)]
+struct ApiDoc;
+
+fn documented() -> OpenApiRouter<SharedApp> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(exec::exec))
+        .routes(routes!(executions::list))
+        .routes(routes!(executions::get))
+        .routes(routes!(executions::output))
+        .routes(routes!(executions::cancel))
+        .routes(routes!(meta::version))
+        .routes(routes!(meta::root))
+        .routes(routes!(meta::llms_txt))
+        .routes(routes!(meta::docs))
+        .routes(routes!(meta::openapi_json))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+}
+
+/// The OpenAPI description as JSON.
+pub fn openapi() -> String {
+    let (_, api) = documented().split_for_parts();
+    // Serialising our own static description cannot fail.
+    api.to_pretty_json().unwrap_or_default()
+}
+
+/// REST, health and documentation, merged with a transport's own routes.
+pub fn router(app: SharedApp, guard: Guard, transport: Router) -> Router {
+    let (rest, _) = documented().split_for_parts();
+    rest.with_state(app)
+        .merge(transport)
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(guard, guard::check))
+}
+
+async fn no_route(method: Method, uri: Uri) -> ApiError {
+    let message = format!("no such route: {method} {}; see /docs", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, message)
+}
+
+async fn no_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}; see /docs", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    #[test]
+    fn the_description_names_every_route_and_shape() {
+        let api: serde_json::Value = serde_json::from_str(&super::openapi()).unwrap();
+        let paths = api["paths"].as_object().unwrap();
+        for path in ["/api/exec", "/api/executions/{id}/output", "/api/version", "/readyz"] {
+            assert!(paths.contains_key(path), "{path} is missing");
+        }
+        let schemas = api["components"]["schemas"].as_object().unwrap();
+        for schema in ["ExecutionInfo", "OutputPage", "ExecRequest", "ErrorBody"] {
+            assert!(schemas.contains_key(schema), "{schema} is missing");
+        }
+    }
+}

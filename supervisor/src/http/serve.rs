@@ -1,0 +1,121 @@
+//! The accept loop.
+//!
+//! # Contract
+//! * A permit is taken before each accept (as mini-redis does), so at most [`CONNECTIONS_MAX`]
+//!   connections are open; the next ones wait in the kernel's backlog.
+//! * A client that does not finish its request head within [`HEADER_READ_MAX`] is closed.
+//! * On shutdown: no new connections, idle ones are closed, requests under way finish within
+//!   [`CONNECTION_DRAIN_MAX`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, HEADER_READ_MAX};
+
+/// Why a listener cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The host is no address and no name.
+    #[error("--bind-host {host}: {source}")]
+    Host {
+        /// What was given.
+        host: String,
+        /// Why it is none.
+        source: io::Error,
+    },
+    /// The port is taken or not allowed.
+    #[error("cannot listen on {address}: {source}{}", hint(.source, *.flag))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that named the port.
+        flag: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn hint(error: &io::Error, flag: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("; another program uses this port: stop it or choose another with {flag}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("; ports below 1024 need privileges: choose another with {flag}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: choose another with --bind-host".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Binds a listener. `flag` is the one that named the port.
+///
+/// # Errors
+/// [`BindError`].
+pub async fn bind(host: &str, port: u16, flag: &'static str) -> Result<TcpListener, BindError> {
+    let host_error = |source| BindError::Host { host: host.to_owned(), source };
+    let mut addresses = lookup_host((host, port)).await.map_err(host_error)?;
+    let address = addresses
+        .next()
+        .ok_or_else(|| host_error(io::Error::new(io::ErrorKind::NotFound, "no address found")))?;
+    TcpListener::bind(address).await.map_err(|source| BindError::Bind { address, flag, source })
+}
+
+/// Serves until `stop`, then lets connections finish.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_MAX);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let next = async {
+            // The semaphore is never closed.
+            let permit = Arc::clone(&permits).acquire_owned().await.ok();
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            next = next => next,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, or a connection that was gone before we took it.
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        // Small answers must not wait for more data; an error only costs latency.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection =
+            builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(CONNECTION_DRAIN_MAX, graceful.shutdown()).await.is_err() {
+        tracing::debug!("connections were still open at the end");
+    }
+}

@@ -1,0 +1,55 @@
+//! MCP over Streamable HTTP at `/mcp`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::Mcp;
+use crate::app::SharedApp;
+use crate::limits::BODY_BYTES_MAX;
+
+/// Bytes of the library's own error text that are passed on.
+const ERROR_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// The routes. `stop` ends open streams.
+pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
+    // Hosts and origins are checked by our own guard, for every route alike.
+    let config = StreamableHttpServerConfig::default()
+        .disable_allowed_hosts()
+        .disable_allowed_origins()
+        .with_max_request_body_bytes(BODY_BYTES_MAX)
+        .with_cancellation_token(stop);
+    let handler = Mcp::new(app);
+    let sessions = Arc::new(LocalSessionManager::default());
+    let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
+    Router::new()
+        .route_service("/mcp", service)
+        .layer(middleware::from_fn(malformed_json_is_a_parse_error))
+}
+
+/// The library answers malformed JSON with 415 and plain text. JSON-RPC 2.0 §5.1 wants error
+/// -32700 (parse) or -32600 (not a request), and a client wants to know where.
+async fn malformed_json_is_a_parse_error(request: Request, next: Next) -> Response {
+    let is_json = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().starts_with("application/json"));
+    let response = next.run(request).await;
+    if !is_json || response.status() != StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), ERROR_TEXT_BYTES_MAX).await;
+    let text = text.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+    let message = format!("Malformed JSON-RPC message: {text}");
+    let body = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": message}});
+    (StatusCode::BAD_REQUEST, axum::Json(body)).into_response()
+}

@@ -1,0 +1,38 @@
+//! `list_executions`: what ran lately, newest first.
+
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Answer, parse, refuse, result};
+use crate::app::App;
+use crate::executions::model::ExecutionList;
+
+pub(super) const NAME: &str = "list_executions";
+
+const DESCRIPTION: &str = "List executions, newest first, with their status and times. Example: \
+{\"limit\": 10}.";
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    /// Most rows. Default 100.
+    #[schemars(range(min = 1, max = 1000))]
+    limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+pub(super) fn definition() -> Tool {
+    Tool::new(NAME, DESCRIPTION, JsonObject::new())
+        .with_title("List executions")
+        .with_input_schema::<Arguments>()
+        .with_output_schema::<ExecutionList>()
+        .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
+}
+
+pub(super) fn call(app: &App, arguments: JsonObject) -> Answer {
+    let Arguments { limit, cursor } = parse(arguments)?;
+    let list = app.executions.list(limit, cursor.as_deref()).map_err(refuse)?;
+    Ok(result(&list, false))
+}

@@ -1,0 +1,94 @@
+//! The tools, one file each.
+//!
+//! Every file has `NAME`, `definition` and `call`. Arguments are a serde struct that knows its
+//! fields exactly, so a wrong name or type is an error that names the argument.
+
+mod cancel_execution;
+mod get_execution;
+mod get_execution_output;
+mod list_executions;
+mod run_js;
+
+use rmcp::ErrorData;
+use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
+use rmcp::service::{RequestContext, RoleServer};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::requests::json_error;
+
+/// All tools, in the order in which a client shows them.
+pub fn definitions(app: &App) -> Vec<Tool> {
+    vec![
+        run_js::definition(app),
+        get_execution::definition(),
+        get_execution_output::definition(),
+        cancel_execution::definition(),
+        list_executions::definition(),
+    ]
+}
+
+/// Calls a tool by name.
+///
+/// # Errors
+/// Only for a name that is no tool; everything else is a tool result.
+pub async fn call(
+    app: &App,
+    name: &str,
+    arguments: JsonObject,
+    context: RequestContext<RoleServer>,
+) -> Result<CallToolResult, ErrorData> {
+    Ok(match name {
+        run_js::NAME => run_js::call(app, arguments, context).await,
+        get_execution::NAME => get_execution::call(app, arguments),
+        get_execution_output::NAME => get_execution_output::call(app, arguments),
+        cancel_execution::NAME => cancel_execution::call(app, arguments).await,
+        list_executions::NAME => list_executions::call(app, arguments),
+        other => {
+            let names: Vec<_> = definitions(app).iter().map(|tool| tool.name.to_string()).collect();
+            let message = format!("no tool '{other}'; there are: {}", names.join(", "));
+            return Err(ErrorData::invalid_params(message, None));
+        }
+    }
+    .unwrap_or_else(|refused| refused))
+}
+
+/// A result, or an error result; both go to the client the same way.
+type Answer = Result<CallToolResult, CallToolResult>;
+
+/// Arguments of a tool that takes an execution's id.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ById {
+    /// The id that run_js returned.
+    execution_id: String,
+}
+
+/// Parses arguments; an error names the argument.
+fn parse<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, CallToolResult> {
+    serde_path_to_error::deserialize(Value::Object(arguments))
+        .map_err(|error| refuse(json_error("arguments", &error)))
+}
+
+/// An error result with `{"error": …}`.
+fn refuse(error: impl std::fmt::Display) -> CallToolResult {
+    #[derive(Serialize)]
+    struct Refused {
+        error: String,
+    }
+    result(&Refused { error: error.to_string() }, true)
+}
+
+/// A result whose text block and structured content are the same JSON.
+fn result(value: &impl Serialize, is_error: bool) -> CallToolResult {
+    // Our own types of strings and numbers always serialise.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    let content = vec![ContentBlock::text(text)];
+    let mut result =
+        if is_error { CallToolResult::error(content) } else { CallToolResult::success(content) };
+    result.structured_content = serde_json::to_value(value).ok();
+    result
+}

@@ -1,0 +1,200 @@
+//! `run_js`: run a script and, by default, wait for its end.
+//!
+//! Console lines travel as progress notifications while it runs, if the client asked for them.
+//! Cancelling or dropping the call cancels the script.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::model::{
+    CallToolResult, JsonObject, ProgressNotificationParam, ProgressToken, Tool, ToolAnnotations,
+};
+use rmcp::service::{Peer, RequestContext, RoleServer};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Answer, parse, refuse, result};
+use crate::app::App;
+use crate::executions::model::{RunResult, Status};
+use crate::executions::{CancelOnDrop, Execution, Submit, Wait};
+use crate::limits::{CODE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_PAUSE, WAIT_SECS_DEFAULT};
+use crate::requests::{Later, refuse_later, session_header};
+
+pub(super) const NAME: &str = "run_js";
+
+const DESCRIPTION: &str = "Run JavaScript or TypeScript in a fresh, isolated V8 process and return \
+what it printed and its value.\n\
+\n\
+- `output`: everything printed with console.log and its kin.\n\
+- `result`: the value of the last expression, or of `export default`.\n\
+- `error`: message and stack with line numbers of your code, when it failed.\n\
+\n\
+The code is one ES module: top-level await works, import does not. There are timers, but no \
+files, network, process or environment, and nothing is kept between calls. Waits up to \
+`wait_secs` for the end; a script that takes longer goes on, and get_execution finds it by \
+`execution_id`.\n\
+\n\
+Example: {\"code\": \"const a = [3, 1, 2].sort(); console.log(a); a.length\"} gives output \
+\"[1,2,3]\\n\" and result \"3\".";
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    /// JavaScript or TypeScript source of one ES module.
+    code: Option<String>,
+    /// Path of a script on the server, instead of `code`; only where the operator allows it.
+    file: Option<String>,
+    /// Heap limit in MiB.
+    #[schemars(range(min = 8, max = 4096))]
+    heap_memory_max_mb: Option<u64>,
+    /// Wall clock limit in seconds.
+    #[schemars(range(min = 1, max = 300))]
+    execution_timeout_secs: Option<u64>,
+    /// Seconds to wait for the end; 0 returns at once with status "running".
+    #[schemars(range(min = 0, max = 300), default = "default_wait")]
+    wait_secs: Option<u64>,
+    /// A retry with the same key and the same arguments finds the first execution instead of
+    /// running the code again.
+    #[schemars(length(min = 1, max = 256))]
+    idempotency_key: Option<String>,
+    #[schemars(skip)]
+    heap: Later,
+    #[schemars(skip)]
+    session: Later,
+    #[schemars(skip)]
+    tags: Later,
+}
+
+fn default_wait() -> Option<u64> {
+    Some(WAIT_SECS_DEFAULT)
+}
+
+pub(super) fn definition(app: &App) -> Tool {
+    let description =
+        app.texts.run_js_description.clone().unwrap_or_else(|| DESCRIPTION.to_owned());
+    Tool::new(NAME, description, JsonObject::new())
+        .with_title("Run JavaScript or TypeScript")
+        .with_input_schema::<Arguments>()
+        .with_output_schema::<RunResult>()
+        .with_annotations(
+            ToolAnnotations::new().read_only(false).destructive(false).open_world(false),
+        )
+}
+
+pub(super) async fn call(
+    app: &App,
+    arguments: JsonObject,
+    context: RequestContext<RoleServer>,
+) -> Answer {
+    let arguments: Arguments = parse(arguments)?;
+    let Arguments { heap, session, tags, .. } = &arguments;
+    refuse_later([("heap", heap), ("session", session), ("tags", tags)]).map_err(refuse)?;
+    if let Some(parts) = context.extensions.get::<axum::http::request::Parts>() {
+        session_header(&parts.headers).map_err(refuse)?;
+    }
+    let wait = Wait::seconds("wait_secs", arguments.wait_secs.unwrap_or(WAIT_SECS_DEFAULT))
+        .map_err(refuse)?;
+    let code = match (arguments.code, arguments.file) {
+        (Some(_), Some(_)) => {
+            return Err(refuse("run_js: provide either `code` or `file`, not both"));
+        }
+        (None, None) => return Err(refuse("run_js: provide `code`")),
+        (Some(code), None) => code,
+        (None, Some(file)) => read_file(app, &file).await?,
+    };
+    let submit = Submit {
+        code,
+        heap_memory_max_mb: arguments.heap_memory_max_mb,
+        execution_timeout_secs: arguments.execution_timeout_secs,
+        idempotency_key: arguments.idempotency_key,
+    };
+    let keyed = submit.idempotency_key.is_some();
+    let execution = app.executions.submit(submit).await.map_err(refuse)?;
+    if wait.duration().is_zero() {
+        return Ok(answer(&execution));
+    }
+    // Whoever retries with a key finds the execution again, so a lost call does not cancel it.
+    let on_drop = (!keyed).then(|| CancelOnDrop::new(&app.executions, &execution));
+    let progress = context.meta.get_progress_token();
+    let following = async {
+        match progress {
+            Some(token) => follow(&execution, &context.peer, token).await,
+            None => execution.finished().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = context.ct.cancelled() => {
+            // The client has said that it wants no answer; `on_drop` or this line stops the script.
+            let _ = app.executions.cancel(&execution.id().to_string()).await;
+        }
+        _ = tokio::time::timeout(wait.duration(), following) => {}
+    }
+    if let Some(on_drop) = on_drop {
+        on_drop.disarm();
+    }
+    Ok(answer(&execution))
+}
+
+fn answer(execution: &Execution) -> CallToolResult {
+    let run = execution.run_result();
+    let failed = !matches!(run.status, Status::Running | Status::Completed);
+    result(&run, failed)
+}
+
+async fn read_file(app: &App, file: &str) -> Result<String, CallToolResult> {
+    if !app.allow_file {
+        return Err(refuse(
+            "`file` is not allowed on this server (the operator can allow it with \
+             --allow-run-js-file); send the source as `code`",
+        ));
+    }
+    let failed = |error: &dyn std::fmt::Display| refuse(format!("`file` {file}: {error}"));
+    let metadata = tokio::fs::metadata(file).await.map_err(|error| failed(&error))?;
+    if !metadata.is_file() {
+        return Err(failed(&"is not a regular file"));
+    }
+    if metadata.len() > CODE_BYTES_MAX as u64 {
+        return Err(failed(&format!("is larger than {CODE_BYTES_MAX} bytes")));
+    }
+    tokio::fs::read_to_string(file).await.map_err(|error| failed(&error))
+}
+
+/// Sends console text as progress until the execution has ended and everything is sent.
+async fn follow(execution: &Arc<Execution>, peer: &Peer<RoleServer>, token: ProgressToken) {
+    let mut changed = execution.subscribe();
+    let (mut sent_bytes, mut sent_messages) = (0, 0_u32);
+    loop {
+        changed.borrow_and_update();
+        let ended = execution.ended();
+        let page = execution.output_from(sent_bytes, PROGRESS_BYTES_MAX as u64);
+        // Whole lines only, unless a line is longer than a message or the script is over.
+        let text = match page.data.rfind('\n') {
+            Some(newline) => &page.data[..=newline],
+            None if ended || page.data.len() + 4 > PROGRESS_BYTES_MAX => page.data.as_str(),
+            None => "",
+        };
+        if text.is_empty() {
+            if ended {
+                return;
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        sent_bytes += text.len() as u64;
+        sent_messages += 1;
+        let message = text.strip_suffix('\n').unwrap_or(text).to_owned();
+        let notification = ProgressNotificationParam::new(token.clone(), f64::from(sent_messages))
+            .with_message(message);
+        if peer.notify_progress(notification).await.is_err() {
+            // Nobody listens any more; the outcome still matters.
+            execution.finished().await;
+            return;
+        }
+        if !ended {
+            tokio::time::sleep(PROGRESS_PAUSE.min(Duration::from_millis(100))).await;
+        }
+    }
+}

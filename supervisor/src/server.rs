@@ -1,0 +1,316 @@
+//! The server from start to stop.
+//!
+//! # Contract
+//! * Whatever can be wrong with the command line, the ports, the paths or the worker program is
+//!   said before the first request is taken, in one sentence that names the flag.
+//! * SIGTERM or SIGINT: nothing new is accepted, what runs is finished (at most [`DRAIN_MAX`]),
+//!   answers are delivered, every child is reaped, exit code 0. A second signal ends it at once.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, SharedApp, Texts, VERSION};
+use crate::cli::Args;
+use crate::executions::{Executions, Settings};
+use crate::http::serve::{BindError, bind, serve};
+use crate::http::{self, Guard};
+use crate::limits::{DRAIN_MAX, IDLE_WORKERS_MAX};
+use crate::mcp;
+use crate::metrics;
+use crate::pool::{Health, Pool, PoolError, PoolSettings};
+
+/// How often histograms are folded so that they stay small.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why the server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// There is no worker program.
+    #[error(
+        "the worker program {0} is missing or not executable: install mcp-v8-worker beside mcp-v8, \
+         or name it with --worker-path"
+    )]
+    Worker(PathBuf),
+    /// The state directory cannot be used.
+    #[error("--session-db-path {path}: {source}; choose a directory this user can write")]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A text cannot be read.
+    #[error("--{flag} @{path}: {source}")]
+    Text {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// `PORT` is no port.
+    #[error("the PORT environment variable is '{0}'; accepted: 1 to 65535")]
+    Port(String),
+    /// A listener cannot start.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The pool cannot start.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(io::Error),
+    /// The metrics cannot be set up.
+    #[error("cannot set up metrics: {0}")]
+    Metrics(String),
+    /// The conversation over stdin and stdout failed.
+    #[error("stdio: {0}")]
+    Stdio(String),
+}
+
+/// Runs the server until a signal, or until stdin ends where that is the transport.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn run(args: Args) -> Result<(), ServeError> {
+    let worker_path = worker_path(args.worker_path.as_deref())?;
+    prepare_state(&args.session_db_path)?;
+    let texts = Texts {
+        instructions: text("instructions", args.instructions.as_deref())?,
+        run_js_description: text("run-js-description", args.run_js_description.as_deref())?,
+    };
+    let mut signals = Signals::new().map_err(ServeError::Signals)?;
+    let (http_port, sse_port) = match (args.http_port, args.sse_port) {
+        (None, None) => (port_from_environment()?, None),
+        ports => ports,
+    };
+    let http_listener = listen(&args.bind_host, http_port, "--http-port").await?;
+    let sse_listener = listen(&args.bind_host, sse_port, "--sse-port").await?;
+
+    let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
+    let (executions, pool) = start_executions(&args, worker_path)?;
+    let app = Arc::new(App {
+        executions,
+        pool,
+        texts,
+        allow_file: args.allow_run_js_file,
+        metrics: Some(metrics.clone()),
+    });
+    tokio::spawn(async move {
+        let mut every = tokio::time::interval(METRICS_UPKEEP);
+        loop {
+            every.tick().await;
+            metrics.run_upkeep();
+        }
+    });
+    tokio::spawn(say_when_ready(app.pool.clone()));
+
+    let guard = Guard::new(&args.allowed_hosts, &args.allowed_origins);
+    let stop = CancellationToken::new();
+    let listeners = TaskTracker::new();
+    let stdio = http_listener.is_none() && sse_listener.is_none();
+    if let Some(listener) = http_listener {
+        let router = mcp::http::router(Arc::clone(&app), stop.clone());
+        say_listening(&listener, "/mcp");
+        let router = http::router(Arc::clone(&app), guard.clone(), router);
+        listeners.spawn(serve(listener, router, stop.clone()));
+    }
+    if let Some(listener) = sse_listener {
+        let router = mcp::sse::router(Arc::clone(&app), stop.clone());
+        say_listening(&listener, "/sse");
+        let router = http::router(Arc::clone(&app), guard, router);
+        listeners.spawn(serve(listener, router, stop.clone()));
+    }
+    listeners.close();
+
+    let mut failure = None;
+    if stdio {
+        tracing::info!(version = VERSION, "serving MCP on stdin and stdout");
+        let talking = tokio::spawn(mcp::stdio::serve(Arc::clone(&app), stop.clone()));
+        tokio::select! {
+            name = signals.next() => tracing::info!(signal = name, "stopping"),
+            talked = talking => {
+                if let Ok(Err(error)) = talked {
+                    failure = Some(ServeError::Stdio(error));
+                }
+            }
+        }
+    } else {
+        let name = signals.next().await;
+        tracing::info!(signal = name, "stopping");
+    }
+
+    // From here on a signal means: now.
+    tokio::select! {
+        name = signals.next() => tracing::warn!(signal = name, "stopping at once"),
+        () = shut_down(&app, &stop, &listeners) => tracing::info!("stopped"),
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Executions first, then connections, then processes.
+async fn shut_down(app: &SharedApp, stop: &CancellationToken, listeners: &TaskTracker) {
+    app.executions.drain(DRAIN_MAX).await;
+    stop.cancel();
+    listeners.wait().await;
+    app.pool.stop().await;
+}
+
+fn start_executions(args: &Args, worker_path: PathBuf) -> Result<(Executions, Pool), PoolError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let concurrent_max = args.max_concurrent_executions.map_or(cores, |n| n as usize);
+    let pool = Pool::start(PoolSettings {
+        worker_path,
+        idle_workers: concurrent_max.min(IDLE_WORKERS_MAX),
+        heap_bytes: args.heap_memory_max * 1024 * 1024,
+    })?;
+    let settings = Settings {
+        concurrent_max,
+        heap_mb: args.heap_memory_max,
+        timeout_secs: args.execution_timeout,
+        console_bytes: args.console_bytes_max,
+    };
+    Ok((Executions::start(settings, pool.clone()), pool))
+}
+
+/// The worker program: the one named, or the one beside this program.
+///
+/// # Errors
+/// [`ServeError::Worker`] when it cannot be run.
+pub fn worker_path(named: Option<&Path>) -> Result<PathBuf, ServeError> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe().unwrap_or_default().with_file_name("mcp-v8-worker"),
+    };
+    let executable = std::fs::metadata(&path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
+    // Workers start in `/`, so a relative path would not be found.
+    match std::path::absolute(&path) {
+        Ok(absolute) if executable => Ok(absolute),
+        _ => Err(ServeError::Worker(path)),
+    }
+}
+
+/// Makes the state directory and tries to write there.
+fn prepare_state(path: &Path) -> Result<(), ServeError> {
+    let failed = |source| ServeError::State { path: path.to_owned(), source };
+    // What will be kept here is for this user alone.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let probe = path.join(format!(".probe-{}", std::process::id()));
+    std::fs::write(&probe, b"").map_err(failed)?;
+    std::fs::remove_file(&probe).map_err(failed)
+}
+
+/// A text, or the contents of the file behind a leading `@`; `@@` stands for one `@`.
+fn text(flag: &'static str, given: Option<&str>) -> Result<Option<String>, ServeError> {
+    let Some(given) = given else { return Ok(None) };
+    Ok(Some(match given.strip_prefix('@') {
+        None => given.to_owned(),
+        Some(rest) if rest.starts_with('@') => rest.to_owned(),
+        Some(path) => std::fs::read_to_string(path).map_err(|source| ServeError::Text {
+            flag,
+            path: path.to_owned(),
+            source,
+        })?,
+    }))
+}
+
+fn port_from_environment() -> Result<Option<u16>, ServeError> {
+    match std::env::var("PORT") {
+        Err(_) => Ok(None),
+        Ok(text) => match text.parse() {
+            Ok(port) if port > 0 => Ok(Some(port)),
+            _ => Err(ServeError::Port(text)),
+        },
+    }
+}
+
+async fn listen(
+    host: &str,
+    port: Option<u16>,
+    flag: &'static str,
+) -> Result<Option<TcpListener>, BindError> {
+    match port {
+        Some(port) => bind(host, port, flag).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+fn say_listening(listener: &TcpListener, path: &str) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(version = VERSION, %address, "listening; MCP at http://{address}{path}");
+    }
+}
+
+async fn say_when_ready(pool: Pool) {
+    let mut health = pool.watch_health();
+    // Ends with the pool.
+    if health.wait_for(|health| *health == Health::Ready).await.is_ok() {
+        tracing::info!("workers are ready");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_text_comes_from_a_file_behind_one_at_sign() {
+        let mut path = std::env::temp_dir();
+        path.push(format!("mcp-v8-text-{}", std::process::id()));
+        std::fs::write(&path, "from a file").unwrap();
+        let given = format!("@{}", path.display());
+        assert_eq!(text("instructions", Some(&given)).unwrap().as_deref(), Some("from a file"));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text("instructions", Some("@@me")).unwrap().as_deref(), Some("@me"));
+        assert_eq!(text("instructions", Some("plain")).unwrap().as_deref(), Some("plain"));
+        let error = text("instructions", Some(&given)).unwrap_err().to_string();
+        assert!(error.starts_with("--instructions @"), "{error}");
+    }
+
+    #[test]
+    fn a_state_path_that_cannot_be_written_is_named() {
+        let error = prepare_state(Path::new("/proc/nowhere")).unwrap_err().to_string();
+        assert!(error.starts_with("--session-db-path /proc/nowhere:"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_worker_program_is_named() {
+        let error = worker_path(Some(Path::new("/nonexistent/worker"))).unwrap_err().to_string();
+        assert!(
+            error.contains("/nonexistent/worker") && error.contains("--worker-path"),
+            "{error}"
+        );
+    }
+}
