@@ -7,7 +7,7 @@ use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Alignment V8 expects, that of `malloc`.
 const ALIGNMENT: usize = 16;
@@ -18,6 +18,7 @@ pub(crate) struct Buffers {
     limit: AtomicUsize,
     used: AtomicUsize,
     peak: AtomicUsize,
+    refused: AtomicBool,
 }
 
 impl Buffers {
@@ -27,6 +28,7 @@ impl Buffers {
             limit: AtomicUsize::new(usize::MAX),
             used: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            refused: AtomicBool::new(false),
         });
         let handle = Arc::into_raw(Arc::clone(&buffers));
         // SAFETY: `handle` is a live `Arc<Buffers>`, which is what every function of `VTABLE`
@@ -45,7 +47,18 @@ impl Buffers {
         self.peak.load(Ordering::Relaxed) as u64
     }
 
+    /// Whether the last request was refused; asked once.
+    pub(crate) fn take_refusal(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
+    }
+
     fn allocate(&self, bytes: usize, zeroed: bool) -> *mut c_void {
+        let data = self.try_allocate(bytes, zeroed);
+        self.refused.store(data.is_null(), Ordering::Relaxed);
+        data
+    }
+
+    fn try_allocate(&self, bytes: usize, zeroed: bool) -> *mut c_void {
         let limit = self.limit.load(Ordering::Relaxed);
         let reserved = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|total| *total <= limit)

@@ -14,7 +14,7 @@ use crate::{engine, errors, rejections, timers};
 pub(crate) fn run(
     scope: &mut v8::PinScope<'_, '_>,
     state: &State,
-    evaluating: &mut Evaluating<'_>,
+    evaluating: &Evaluating<'_>,
 ) -> Result<(), Failure> {
     loop {
         scope.perform_microtask_checkpoint();
@@ -48,7 +48,7 @@ pub(crate) fn run(
 fn check_turn(
     scope: &mut v8::PinScope<'_, '_>,
     state: &State,
-    evaluating: &mut Evaluating<'_>,
+    evaluating: &Evaluating<'_>,
 ) -> Result<(), Failure> {
     if state.is_halted() {
         return Err(halted());
@@ -60,7 +60,10 @@ fn check_turn(
         let reason = evaluating.promise.result(scope);
         let mut failure = errors::describe(scope, state, FailureKind::Thrown, reason, None);
         if failure.line.is_none() {
-            errors::set_position(&mut failure, evaluating.thrown_at);
+            errors::set_position(
+                &mut failure,
+                rejections::take_position(state, evaluating.promise),
+            );
         }
         return Err(failure);
     }

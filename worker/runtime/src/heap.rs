@@ -6,12 +6,13 @@
 //! be returned to: they speak the process's last words.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mcp_v8_protocol::FatalKind;
 
-use crate::limits::{HEAP_UNWIND_BYTES, HEAP_UNWIND_TIMES_MAX};
+use crate::buffers::Buffers;
+use crate::limits::HEAP_UNWIND_BYTES;
 
 /// Reports why the process ends and ends it. Runs on the thread V8 failed on, where V8 must not be
 /// used any more.
@@ -38,13 +39,13 @@ fn last_words(kind: FatalKind, message: &str) -> ! {
 #[derive(Debug)]
 pub(crate) struct HeapGuard {
     isolate: v8::IsolateHandle,
+    buffers: Arc<Buffers>,
     full: AtomicBool,
-    extensions: AtomicU32,
 }
 
 impl HeapGuard {
-    pub(crate) fn new(isolate: v8::IsolateHandle) -> Self {
-        Self { isolate, full: AtomicBool::new(false), extensions: AtomicU32::new(0) }
+    pub(crate) fn new(isolate: v8::IsolateHandle, buffers: Arc<Buffers>) -> Self {
+        Self { isolate, buffers, full: AtomicBool::new(false) }
     }
 
     /// Whether the limit was reached.
@@ -65,11 +66,15 @@ impl HeapGuard {
 unsafe extern "C" fn near_limit(data: *mut c_void, current: usize, _initial: usize) -> usize {
     // SAFETY: `HeapGuard::attach` demands that the guard outlives the isolate.
     let guard = unsafe { &*data.cast::<HeapGuard>() };
-    guard.full.store(true, Ordering::Relaxed);
-    guard.isolate.terminate_execution();
-    if guard.extensions.fetch_add(1, Ordering::Relaxed) >= HEAP_UNWIND_TIMES_MAX {
-        last_words(FatalKind::OutOfMemory, "the heap filled up again while unwinding");
+    // V8 also calls when it tries everything for an `ArrayBuffer` that was refused. That ends in a
+    // RangeError; should the heap be full as well, V8 calls the handler below.
+    if guard.buffers.take_refusal() {
+        return current;
     }
+    if guard.full.swap(true, Ordering::Relaxed) {
+        last_words(FatalKind::OutOfMemory, "the heap filled up again while the script unwound");
+    }
+    guard.isolate.terminate_execution();
     current + HEAP_UNWIND_BYTES
 }
 

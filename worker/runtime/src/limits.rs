@@ -10,10 +10,7 @@ pub const JS_STACK_KIB: usize = 984;
 pub const HEAP_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
 /// Room the heap gets beyond its limit so that a script that reached it can unwind.
-pub const HEAP_UNWIND_BYTES: usize = 16 * 1024 * 1024;
-
-/// How often that room is given before the process ends itself.
-pub const HEAP_UNWIND_TIMES_MAX: u32 = 4;
+pub const HEAP_UNWIND_BYTES: usize = 32 * 1024 * 1024;
 
 /// Pages of 64 KiB of one WebAssembly memory: 128 MiB.
 pub const WASM_MEMORY_PAGES_MAX: u32 = 2048;

@@ -11,8 +11,6 @@ pub(crate) struct Evaluating<'s> {
     pub(crate) module: v8::Local<'s, v8::Module>,
     /// Settles when the module has run to its end.
     pub(crate) promise: v8::Local<'s, v8::Promise>,
-    /// Where the module threw, if it has by now.
-    pub(crate) thrown_at: Option<Position>,
 }
 
 /// Compiles the source and runs it up to its first `await`.
@@ -34,9 +32,7 @@ pub(crate) fn start<'s>(
     let Ok(promise) = v8::Local::<v8::Promise>::try_from(value) else {
         return Err(errors::failure(FailureKind::Thrown, "V8 evaluated the module to no promise"));
     };
-    promise.mark_as_handled();
-    let thrown_at = crate::rejections::take_position(state, promise);
-    Ok(Evaluating { module, promise, thrown_at })
+    Ok(Evaluating { module, promise })
 }
 
 /// The default export, or nothing.

@@ -59,7 +59,7 @@ impl Runtime {
             .external_references(globals::external_references())
             .snapshot_blob(v8::StartupData::from(snapshot));
         let mut isolate = v8::Isolate::new(params);
-        let heap = Arc::new(HeapGuard::new(isolate.thread_safe_handle()));
+        let heap = Arc::new(HeapGuard::new(isolate.thread_safe_handle(), Arc::clone(&buffers)));
         // SAFETY: the runtime keeps the guard until its isolate is gone.
         unsafe { HeapGuard::attach(Arc::as_ptr(&heap), &mut isolate) };
         let stopper = Stopper::new(isolate.thread_safe_handle());
@@ -137,8 +137,8 @@ fn drive(
     state: &State,
     prepared: &Prepared,
 ) -> Result<ResultText, Failure> {
-    let mut evaluating = module::start(scope, state, prepared)?;
-    event_loop::run(scope, state, &mut evaluating)?;
+    let evaluating = module::start(scope, state, prepared)?;
+    event_loop::run(scope, state, &evaluating)?;
     let Some(mut value) = module::result(scope, evaluating.module) else {
         return Ok((None, false));
     };

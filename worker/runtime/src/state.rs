@@ -3,7 +3,7 @@
 //! Every field is borrowed for as short as possible and never across a call into JavaScript:
 //! scripts call back in.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) rejections: RefCell<Rejections>,
     /// The first exception that left a microtask.
     pub(crate) uncaught: RefCell<Option<Failure>>,
+    /// The accessor behind `stack` of every error, once it was needed.
+    pub(crate) stack_getter: OnceCell<v8::Global<v8::Function>>,
     positions: RefCell<Rc<PositionMap>>,
     stopper: Stopper,
     heap: Arc<HeapGuard>,
@@ -35,6 +37,7 @@ impl State {
             timers: RefCell::default(),
             rejections: RefCell::default(),
             uncaught: RefCell::default(),
+            stack_getter: OnceCell::new(),
             positions: RefCell::new(Rc::new(PositionMap::identity())),
             stopper,
             heap,

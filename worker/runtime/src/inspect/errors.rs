@@ -3,6 +3,7 @@
 use super::lookup::{self, Property};
 use super::{Inspector, Parents, text::Writer};
 use crate::limits::CAUSES_MAX;
+use crate::state::State;
 
 /// Bytes of an error's name or message that are shown.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
@@ -40,12 +41,38 @@ pub(crate) fn stack_of(
     let key = v8::String::new(scope, "stack")?;
     let value = match lookup::own(scope, error, key.into())? {
         Property::Data(value) => value,
-        Property::Accessor { .. } => return None,
+        // V8 keeps the stack behind an accessor of its own. Another one is the script's.
+        Property::Accessor { getter, .. } => {
+            let getter = getter.filter(|getter| is_native_getter(scope, *getter))?;
+            v8::tc_scope!(let scope, scope);
+            getter.call(scope, error.into(), &[])?
+        }
     };
     let text = v8::Local::<v8::String>::try_from(value).ok()?;
     let mut stack = String::new();
     Writer::new(&mut stack, mcp_v8_protocol::limits::STACK_BYTES_MAX).push_v8(scope, text);
     Some(stack).filter(|stack| !stack.is_empty())
+}
+
+/// Whether `getter` is the one V8 gives to every error.
+fn is_native_getter(scope: &mut v8::PinScope<'_, '_>, getter: v8::Local<'_, v8::Function>) -> bool {
+    let Some(state) = State::of(scope) else { return false };
+    if state.stack_getter.get().is_none()
+        && let Some(native) = native_getter(scope)
+    {
+        let _ = state.stack_getter.set(native);
+    }
+    state.stack_getter.get().is_some_and(|native| *native == getter)
+}
+
+fn native_getter(scope: &mut v8::PinScope<'_, '_>) -> Option<v8::Global<v8::Function>> {
+    let empty = v8::String::empty(scope);
+    let error = v8::Local::<v8::Object>::try_from(v8::Exception::error(scope, empty)).ok()?;
+    let key = v8::String::new(scope, "stack")?;
+    match lookup::own(scope, error, key.into())? {
+        Property::Accessor { getter: Some(getter), .. } => Some(v8::Global::new(scope, getter)),
+        _ => None,
+    }
 }
 
 fn as_error<'a>(value: v8::Local<'a, v8::Value>) -> Option<v8::Local<'a, v8::Object>> {

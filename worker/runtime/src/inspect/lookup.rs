@@ -5,7 +5,7 @@ use crate::limits::PROTOTYPES_MAX;
 /// A property as it is stored.
 pub(super) enum Property<'s> {
     Data(v8::Local<'s, v8::Value>),
-    Accessor { getter: bool, setter: bool },
+    Accessor { getter: Option<v8::Local<'s, v8::Function>>, setter: bool },
 }
 
 /// The own property `key` of `object`, which must not be a proxy.
@@ -28,7 +28,7 @@ pub(super) fn own<'s>(
     if let Some(value) = field("value") {
         return Some(Property::Data(value));
     }
-    let getter = field("get").is_some_and(|getter| getter.is_function());
+    let getter = field("get").and_then(|getter| v8::Local::try_from(getter).ok());
     let setter = field("set").is_some_and(|setter| setter.is_function());
     Some(Property::Accessor { getter, setter })
 }

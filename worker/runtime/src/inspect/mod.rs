@@ -10,6 +10,7 @@ mod collections;
 mod errors;
 mod lookup;
 mod objects;
+mod regexp;
 mod text;
 
 use crate::limits::{INSPECT_BYTES_MAX, INSPECT_DEPTH_MAX};

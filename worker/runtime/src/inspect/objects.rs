@@ -2,7 +2,7 @@
 
 use super::lookup::{self, Property};
 use super::text::iso_date;
-use super::{Inspector, Parents};
+use super::{Inspector, Parents, regexp};
 use crate::limits::INSPECT_ITEMS_MAX;
 
 impl Inspector<'_, '_> {
@@ -47,7 +47,7 @@ impl Inspector<'_, '_> {
         } else if let Ok(promise) = v8::Local::<v8::Promise>::try_from(object) {
             self.promise(scope, promise, parents, depth);
         } else if let Ok(regexp) = v8::Local::<v8::RegExp>::try_from(object) {
-            self.regexp(scope, regexp);
+            self.regular_expression(scope, regexp);
         } else if object.is_weak_map() || object.is_weak_set() {
             let name = if object.is_weak_map() { "WeakMap" } else { "WeakSet" };
             self.out.push(&format!("{name} {{<items unknown>}}"));
@@ -117,11 +117,16 @@ impl Inspector<'_, '_> {
         self.out.push("]");
     }
 
-    fn regexp(&mut self, scope: &mut v8::PinScope<'_, '_>, regexp: v8::Local<'_, v8::RegExp>) {
+    fn regular_expression(
+        &mut self,
+        scope: &mut v8::PinScope<'_, '_>,
+        regexp: v8::Local<'_, v8::RegExp>,
+    ) {
         let source = regexp.get_source(scope);
         self.out.push("/");
         self.out.push_v8(scope, source);
         self.out.push("/");
+        self.out.push(&regexp::flags(scope, regexp));
     }
 
     fn boxed_primitive(
@@ -233,7 +238,7 @@ impl Inspector<'_, '_> {
     ) {
         match lookup::own(scope, object, key) {
             Some(Property::Data(value)) => self.value(scope, value, Some(parents), depth),
-            Some(Property::Accessor { getter: true, setter: true }) => {
+            Some(Property::Accessor { getter: Some(_), setter: true }) => {
                 self.out.push("[Getter/Setter]");
             }
             Some(Property::Accessor { setter: true, .. }) => self.out.push("[Setter]"),
