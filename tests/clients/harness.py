@@ -295,7 +295,10 @@ class BackgroundCurl:
         self.drop()
 
     def events(self):
-        """Server-sent events as (event, data), as they come; the test's timeout is the deadline."""
+        """Server-sent events as (event, data), as they come; the test's timeout is the deadline.
+
+        Those without data are left out: they only tell a client where to resume.
+        """
         event, data = "message", []
         for line in self.process.stdout:
             line = line.rstrip("\n").rstrip("\r")
@@ -303,8 +306,9 @@ class BackgroundCurl:
                 event = line[6:].strip()
             elif line.startswith("data:"):
                 data.append(line[5:].removeprefix(" "))
-            elif not line and data:
-                yield event, "\n".join(data)
+            elif not line:
+                if any(data):
+                    yield event, "\n".join(data)
                 event, data = "message", []
 
     def drop(self) -> None:

@@ -69,11 +69,23 @@ def test_a_failing_script_is_a_tool_error(inspector, target):
     assert shown["result"]["structuredContent"]["status"] == "failed"
 
 
-def test_an_unknown_execution_is_a_tool_error(inspector, http_server):
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("run_js", {"code": ""}, "code"),
+        ("run_js", {"code": "1", "execution_timeout_secs": 999}, "execution_timeout_secs"),
+        ("get_execution", {"execution_id": "nonsense"}, "Execution 'nonsense' not found"),
+        ("get_execution_output", {"execution_id": "nonsense"}, "Execution 'nonsense' not found"),
+        ("cancel_execution", {"execution_id": "nonsense"}, "Execution 'nonsense' not found"),
+        ("list_executions", {"limit": 0}, "limit"),
+    ],
+)
+def test_a_refusal_is_a_tool_error(inspector, http_server, tool, arguments, says):
+    """This client checks structured content against the tool's output schema in errors, too."""
     target = ["--transport", "http", "--server-url", http_server.mcp_url]
-    code, shown = inspector(*call("get_execution", {"execution_id": "nonsense"}), target=target)
+    code, shown = inspector(*call(tool, arguments), target=target)
     assert code == TOOL_ERROR, shown
-    assert "Execution 'nonsense' not found" in shown["result"]["content"][0]["text"]
+    assert says in shown["result"]["content"][0]["text"]
 
 
 def test_an_unreachable_server_is_told_apart(inspector):

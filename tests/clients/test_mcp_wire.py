@@ -321,7 +321,7 @@ class Stdio:
         assert self.receive(0)["result"]["serverInfo"]["name"] == "mcp-v8"
         self.send(message("notifications/initialized"))
 
-    def end(self, how: str) -> None:
+    def end(self, how: str, deadline: float = STOP_DEADLINE) -> None:
         """Ends its input or sends a signal: it stops with code 0 and leaves nothing behind."""
         pid = self.process.pid
         family = {p.key for p in descendants(pid)}
@@ -329,7 +329,11 @@ class Stdio:
             self.process.stdin.close()
         else:
             self.process.send_signal(getattr(signal, how))
-        assert self.process.wait(STOP_DEADLINE) == 0, self.log.read_text()[-4000:]
+        try:
+            code = self.process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running {deadline} s after {how}\n{self.log.read_text()[-4000:]}") from None
+        assert code == 0, self.log.read_text()[-4000:]
         assert_gone(family, session=pid)
         self.reader.join()
         while not self.lines.empty():
@@ -358,12 +362,13 @@ def test_stdio_says_nothing_but_protocol_and_ends(stdio, how):
     stdio.end(how)
 
 
-def test_stdio_ends_at_once_though_a_script_runs(stdio):
-    """The client has gone: nobody waits for what its scripts would say."""
+@pytest.mark.parametrize("code", [HANG, "console.log('x'); while (true) {}"], ids=["waiting", "hot loop"])
+def test_stdio_ends_soon_though_a_script_runs(stdio, code):
+    """The client has gone: nobody waits for what its scripts would say. Clients kill after two seconds."""
     stdio.handshake()
-    stdio.send(run_js(1, "console.log('x'); while (true) {}"))
+    stdio.send(run_js(1, code))
     assert json.loads(stdio.lines.get(timeout=15))["method"] == "notifications/progress"
-    stdio.end("end of input")
+    stdio.end("end of input", deadline=1.8)
 
 
 @pytest.mark.parametrize("line", [b"{", b"nonsense", b"", b'"\xff"', b"[]", b'{"jsonrpc":"1.0","id":5,"method":"x"}'])

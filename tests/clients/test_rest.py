@@ -125,7 +125,7 @@ def test_a_script_of_the_longest_length_runs_and_one_byte_more_is_refused(server
 @pytest.mark.parametrize(
     ("body", "headers", "says"),
     [
-        ("{", JSON, "JSON"),
+        ("{", JSON, "line 1"),
         ("", JSON, ""),
         ("[]", JSON, ""),
         ('{"code": 5}', JSON, "code"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
+import anyio
 import pytest
 
 from conftest import Link
+from harness import async_wait_until, descendants
 
 # One connection is enough: transports do not matter here.
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("link", [Link("http", "auto")], ids=str)]
@@ -63,6 +67,68 @@ async def test_failure(connect, code, kind, message, line):
 
         after = await client.call_tool("run_js", {"code": "1 + 1"})
         assert after.structured_content["result"] == "2"
+
+
+HUNGRY = {
+    "2 GiB buffer": "new Uint8Array(2 * 1024 ** 3).fill(1)",
+    "buffers without end": "const all = []; while (true) all.push(new ArrayBuffer(1 << 20));",
+    "string doubled for ever": "let s = 'x'; while (true) s += s;",
+    "strings without end": "const all = []; for (let i = 0; ; i++) all.push('x'.repeat(1e6) + i);",
+    "map without end": "const map = new Map(); for (let i = 0; ; i++) map.set(i, {});",
+}
+
+
+@pytest.mark.parametrize("code", HUNGRY.values(), ids=HUNGRY)
+async def test_memory_without_end(connect, code):
+    async with connect() as client:
+        run = (await client.call_tool("run_js", {"code": code})).structured_content
+        assert run["status"] == "failed", run
+        # Some can be caught by the script, and say so; none may end as a crash or at the deadline.
+        assert run["error_detail"]["kind"] in ("out_of_memory", "script_error"), run
+        after = (await client.call_tool("run_js", {"code": "1 + 1"})).structured_content
+        assert after["result"] == "2"
+
+
+async def test_a_console_line_of_100_mebibytes(connect):
+    async with connect() as client:
+        code = "console.log('x'.repeat(100 * 1024 * 1024)); 'went on'"
+        run = (await client.call_tool("run_js", {"code": code, "wait_secs": 0})).structured_content
+
+        async def ended():
+            execution = await client.call_tool("get_execution", {"execution_id": run["execution_id"]})
+            return execution.structured_content if execution.structured_content["status"] != "running" else None
+
+        assert (await async_wait_until(ended, "the script ends", 20))["result"] == "went on"
+        where = {"execution_id": run["execution_id"], "byte_offset": 0}
+        page = (await client.call_tool("get_execution_output", where)).structured_content
+        assert 1024 * 1024 - 1024 <= page["total_bytes"] <= 1024 * 1024 + 1024, page["total_bytes"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+async def test_a_worker_that_is_killed(connect, http_server, number):
+    async with connect() as client:
+        answer = None
+
+        async def run():
+            nonlocal answer
+            code = "console.log('x'); while (true) {}"
+            answer = (await client.call_tool("run_js", {"code": code}, progress_callback=on_progress)).structured_content
+
+        async def on_progress(*_):
+            printed.set()
+
+        printed = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            with anyio.fail_after(10):
+                await printed.wait()
+            # Whichever has the job: idle ones are replaced unnoticed.
+            for process in descendants(http_server.process.pid):
+                os.kill(process.pid, number)
+        assert answer["status"] == "failed" and answer["error_detail"]["kind"] == "worker_crashed", answer
+        assert answer["output"] == "x\n"
+        after = (await client.call_tool("run_js", {"code": "1 + 1"})).structured_content
+        assert after["result"] == "2"
 
 
 @pytest.mark.parametrize(
