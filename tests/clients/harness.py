@@ -135,6 +135,7 @@ class Server:
 
     def __init__(self, kind: str, directory: Path, *arguments: str) -> None:
         self.kind = kind
+        self.stopped = False
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.mcp_url = f"{self.url}/mcp" if kind == "http" else f"{self.url}/sse"
@@ -188,8 +189,14 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def stop(self) -> None:
-        """SIGTERM, then what every server must hold: exit code 0, nothing left behind."""
+    def stop(self, number: int = signal.SIGTERM, whole_group: bool = False) -> None:
+        """SIGTERM, then what every server must hold: exit code 0, nothing left behind.
+
+        `whole_group` sends it to the workers as well, as a terminal or a service manager does.
+        """
+        if self.stopped:
+            return
+        self.stopped = True
         try:
             pid = self.process.pid
             assert self.process.poll() is None, f"the server had ended with {self.process.returncode}\n{self.log()}"
@@ -198,12 +205,12 @@ class Server:
                 "the server reaps its children: " + ", ".join(map(str, descendants(pid))),
             )
             family = {p.key for p in descendants(pid)}
-            self.process.send_signal(signal.SIGTERM)
+            (os.killpg if whole_group else os.kill)(pid, number)
             try:
                 code = self.process.wait(STOP_DEADLINE)
             except subprocess.TimeoutExpired:
-                raise AssertionError(f"still running {STOP_DEADLINE} s after SIGTERM\n{self.log()}") from None
-            assert code == 0, f"exit code {code} after SIGTERM\n{self.log()}"
+                raise AssertionError(f"still running {STOP_DEADLINE} s after a signal\n{self.log()}") from None
+            assert code == 0, f"exit code {code} after a signal\n{self.log()}"
             assert_gone(family, session=pid)
         finally:
             self.kill()

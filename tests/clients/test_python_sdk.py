@@ -7,6 +7,7 @@ Each test runs once per link of conftest.LINKS: Streamable HTTP, legacy HTTP+SSE
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 import uuid
@@ -130,6 +131,13 @@ async def test_tools_are_described(connect):
             undescribed = [a for a, s in tool.input_schema["properties"].items() if not s.get("description")]
             assert not undescribed, f"{name}: {undescribed}"
         assert tools["get_execution"].input_schema["required"] == ["execution_id"]
+
+
+async def test_the_client_finds_nothing_to_complain_of(connect, caplog):
+    async with connect() as client:
+        await client.list_tools()
+        await succeed(client, "run_js", code="console.log('x'); 1 + 1")
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 # --- running scripts -----------------------------------------------------------------------------

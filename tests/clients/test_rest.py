@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import uuid
 
 import pytest
@@ -274,6 +276,29 @@ def test_dropping_a_long_poll_leaves_the_script_alone(server):
     with pytest.raises(AssertionError):
         wait_until(lambda: status(server, execution_id) != "running", "the script ends", 1.0)
     assert curl(f"{server.url}/api/executions/{execution_id}/cancel", "-X", "POST").status == 200
+
+
+# --- stopping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("whole_group", [False, True], ids=["server", "server and workers"])
+def test_a_stopping_server_finishes_what_runs(start_server, number, whole_group):
+    """A terminal and a service manager signal every process of the group, so workers must not mind."""
+    server = start_server("http")
+    code = "console.log('x'); await new Promise(done => setTimeout(done, 1000)); 'finished'"
+    with BackgroundCurl(f"{server.url}/api/exec?wait=20", *TEXT, data=code) as waiting:
+        [execution_id] = wait_until(lambda: listed(server), "the execution is listed")
+        url = f"{server.url}/api/executions/{execution_id}/output"
+        wait_until(lambda: curl(url).json()["total_bytes"], "the script runs")
+        server.stop(number, whole_group)
+        answer = json.loads(waiting.process.stdout.read())
+    assert (answer["status"], answer["result"]) == ("completed", "finished"), answer
+
+
+def test_a_log_that_is_no_terminal_has_no_colours(server):
+    run(server, "1")
+    assert "\x1b" not in server.log()
 
 
 # --- documents and health ------------------------------------------------------------------------
