@@ -19,7 +19,7 @@ static TOO_DEEP: OnceLock<Vec<u8>> = OnceLock::new();
 pub(crate) fn install() -> Result<(), Error> {
     let outcome = Outcome::Failed(Failure {
         kind: FailureKind::Syntax,
-        message: "SyntaxError: the source is nested too deeply".to_owned(),
+        message: mcp_v8_runtime::NESTED_TOO_DEEPLY.to_owned(),
         stack: None,
         line: None,
         column: None,

@@ -215,6 +215,10 @@ fn print(scope: &mut v8::PinScope<'_, '_>, prefix: &str, args: &Args<'_>, first:
         let left = bytes_max - line.len();
         inspect::write_plain(scope, args.get(at), &mut line, left);
     }
+    // Showing a value may have run `toJSON`, and that may have been stopped.
+    if State::of(scope).is_none_or(|state| state.is_halted()) {
+        return;
+    }
     let mut line = indent(line, groups);
     line.push('\n');
     with(scope, |mut console| console.emit(line));

@@ -38,8 +38,12 @@ pub use engine::{initialize, v8_version};
 pub use heap::{LastWords, set_last_words};
 pub use runtime::{CreateError, Runtime};
 pub use snapshot::{BakeError, bake};
-pub use source::is_preparing as is_preparing_source;
+pub use source::{NESTED_TOO_DEEPLY, is_preparing as is_preparing_source};
 pub use stop::Stopper;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod testing;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;

@@ -3,7 +3,7 @@
 use mcp_v8_protocol::{Failure, FailureKind};
 
 use crate::errors;
-use crate::source::{Position, Prepared};
+use crate::source::{self, Position, Prepared};
 use crate::state::State;
 
 /// A module whose evaluation has begun.
@@ -62,8 +62,20 @@ fn compile<'s>(
     let mut source = v8::script_compiler::Source::new(code, Some(&origin));
     match v8::script_compiler::compile_module(scope, &mut source) {
         Some(module) => Ok(module),
+        // V8 bounds its parser by the stack, and says so as a running script would hear it.
+        None if is_range_error(scope) => {
+            Err(errors::failure(FailureKind::Syntax, source::NESTED_TOO_DEEPLY))
+        }
         None => Err(caught(scope, state, FailureKind::Syntax)),
     }
+}
+
+fn is_range_error<'obj>(
+    scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, 'obj, v8::HandleScope<'_>>>,
+) -> bool {
+    let Some(exception) = scope.exception() else { return false };
+    crate::inspect::error_headline(scope, exception)
+        .is_some_and(|headline| headline.starts_with("RangeError"))
 }
 
 fn refuse_imports(

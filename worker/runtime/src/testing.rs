@@ -1,1 +1,125 @@
-//! Test help.
+//! Runs scripts in tests.
+//!
+//! V8 is initialised once, on a thread that all others which enter an isolate descend from, and an
+//! isolate lives and dies on one of those.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+
+use mcp_v8_protocol::{Failure, FailureKind, Job, JobLimits, Outcome, Usage};
+
+use crate::{ConsoleSink, Runtime, Stopper, bake};
+
+type Task = Box<dyn FnOnce(&'static [u8]) + Send>;
+
+static HOST: OnceLock<Mutex<Sender<Task>>> = OnceLock::new();
+
+/// Stack of a test thread: as large as the worker's is at least.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+
+/// Runs `body` on a thread that may use V8, with the startup snapshot.
+pub(crate) fn with_v8<R: Send + 'static>(
+    body: impl FnOnce(&'static [u8]) -> R + Send + 'static,
+) -> R {
+    let host = HOST.get_or_init(|| {
+        let (sender, tasks) = channel::<Task>();
+        thread::spawn(move || {
+            // In a thread of its own: a thread that has made a snapshot is left alone.
+            crate::initialize();
+            let snapshot = thread::spawn(bake).join().unwrap().unwrap();
+            let snapshot: &'static [u8] = Box::leak(snapshot.into_boxed_slice());
+            for task in tasks {
+                thread::Builder::new()
+                    .stack_size(STACK_BYTES)
+                    .spawn(move || task(snapshot))
+                    .unwrap();
+            }
+        });
+        Mutex::new(sender)
+    });
+    let (sender, result) = channel();
+    let task: Task = Box::new(move |snapshot| {
+        let _ = sender.send(body(snapshot));
+    });
+    host.lock().unwrap().send(task).unwrap();
+    result.recv().expect("the test body panicked")
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) console: String,
+    pub(crate) truncated: bool,
+    pub(crate) outcome: Outcome,
+    pub(crate) usage: Usage,
+}
+
+impl Ran {
+    /// The result of a completed run.
+    #[track_caller]
+    pub(crate) fn result(self) -> Option<String> {
+        match self.outcome {
+            Outcome::Completed { result, .. } => result,
+            Outcome::Failed(failure) => panic!("failed: {failure:?}"),
+        }
+    }
+
+    /// The failure of a failed run.
+    #[track_caller]
+    pub(crate) fn failure(self, kind: FailureKind) -> Failure {
+        match self.outcome {
+            Outcome::Failed(failure) if failure.kind == kind => failure,
+            other => panic!("{other:?} where {kind:?} was expected"),
+        }
+    }
+}
+
+/// Limits that no test meets by accident.
+pub(crate) const LIMITS: JobLimits =
+    JobLimits { heap_bytes: 64 << 20, buffer_bytes: 64 << 20, console_bytes: 1 << 20 };
+
+/// Runs `code`.
+pub(crate) fn run(code: &str) -> Ran {
+    run_with(code, LIMITS, |_| {})
+}
+
+/// Runs `code` after `before` has seen what stops it.
+pub(crate) fn run_with(
+    code: &str,
+    limits: JobLimits,
+    before: impl FnOnce(Stopper) + Send + 'static,
+) -> Ran {
+    let code = code.to_owned();
+    with_v8(move |snapshot| {
+        let mut runtime = Runtime::new(snapshot, limits.heap_bytes).unwrap();
+        let sink = Rc::new(Collected::default());
+        before(runtime.stopper());
+        let job = Job { execution_id: "test".to_owned(), attempt: 1, code, limits };
+        let done = runtime.run(&job, Rc::<Collected>::clone(&sink));
+        Ran {
+            console: sink.text.take(),
+            truncated: sink.truncated.get(),
+            outcome: done.outcome,
+            usage: done.usage,
+        }
+    })
+}
+
+#[derive(Default)]
+struct Collected {
+    text: RefCell<String>,
+    truncated: Cell<bool>,
+}
+
+impl ConsoleSink for Collected {
+    fn write(&self, text: &str) {
+        self.text.borrow_mut().push_str(text);
+    }
+
+    fn truncated(&self) {
+        assert!(!self.truncated.replace(true), "truncated twice");
+    }
+}

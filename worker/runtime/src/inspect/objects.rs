@@ -71,7 +71,13 @@ impl Inspector<'_, '_> {
         }
         v8::tc_scope!(let scope, scope);
         let key = v8::String::empty(scope);
-        let Some(value) = method.call(scope, object.into(), &[key.into()]) else { return false };
+        let Some(value) = method.call(scope, object.into(), &[key.into()]) else {
+            // What a stopped script was about to show is not shown.
+            if scope.has_terminated() {
+                self.out.close();
+            }
+            return scope.has_terminated();
+        };
         // An object that returns itself is shown as what it is.
         if value.strict_equals(object.into()) {
             return false;

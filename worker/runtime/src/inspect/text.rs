@@ -19,6 +19,11 @@ impl<'o> Writer<'o> {
         self.full
     }
 
+    /// Drops everything from here on.
+    pub(super) fn close(&mut self) {
+        self.full = true;
+    }
+
     fn left(&self) -> usize {
         self.end - self.out.len()
     }

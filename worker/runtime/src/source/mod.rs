@@ -24,6 +24,9 @@ pub(crate) const JS_NAME: &str = "script.js";
 /// What V8 and stack traces call a TypeScript source.
 pub(crate) const TS_NAME: &str = "script.ts";
 
+/// What is said of a source that nests deeper than can be parsed.
+pub const NESTED_TOO_DEEPLY: &str = "SyntaxError: the source is nested too deeply";
+
 static PREPARING: AtomicBool = AtomicBool::new(false);
 
 /// Whether a source is being parsed: if the process runs out of native stack now, the source is
@@ -44,4 +47,5 @@ pub(crate) fn prepare(source: &str) -> Result<Prepared, SyntaxError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
