@@ -25,10 +25,10 @@ pub const CONSOLE_CHUNK_BYTES_MAX: usize = 64 * 1024;
 pub const RESULT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of an error message. Longer ones are cut.
-pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes of a stack trace. Longer ones are cut.
-pub const STACK_BYTES_MAX: usize = 32 * 1024;
+pub const STACK_BYTES_MAX: usize = 16 * 1024;
 
 // The largest legal message of each direction fits its frame.
 const _: () = assert!(RESULT_BYTES_MAX + 64 * 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);

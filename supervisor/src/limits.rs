@@ -117,6 +117,13 @@ pub const PROGRESS_BYTES_MAX: usize = 8 * 1024;
 /// Pause between two progress notifications, so that a flood of lines becomes few messages.
 pub const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
 
+/// Bytes of one MCP message as it is sent. Clients refuse larger ones: the Python SDK takes events
+/// of up to 1 MiB. What does not fit is cut with a notice that says how to read the rest.
+pub const MCP_MESSAGE_BYTES_MAX: usize = 1024 * 1024 - 64 * 1024;
+
+/// How long scripts may go on after the client of a stdio server has closed its end.
+pub const STDIO_DRAIN_MAX: Duration = Duration::from_secs(1);
+
 /// Bytes of a worker's log line that are kept.
 pub const WORKER_LOG_LINE_BYTES_MAX: usize = 4096;
 

@@ -1,5 +1,6 @@
 //! `mcp-v8`: parses the command line and runs what it says.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use mcp_v8_supervisor::cli::{self, Command};
@@ -23,7 +24,11 @@ fn main() -> ExitCode {
     let default_level = if args.command.is_some() { "error" } else { "info" };
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
 
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

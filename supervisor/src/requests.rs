@@ -4,6 +4,7 @@
 use axum::http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::error::Category;
 use utoipa::IntoParams;
 
 use crate::executions::{PageBy, SubmitError, check_range};
@@ -73,6 +74,9 @@ impl PageQuery {
 
 /// A JSON error with the path of the field it is about.
 pub fn json_error(whole: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    if matches!(error.inner().classify(), Category::Syntax | Category::Eof) {
+        return format!("{whole}: malformed JSON: {}", error.inner());
+    }
     match error.path().to_string().as_str() {
         "." | "?" => format!("{whole}: {}", error.inner()),
         path => format!("`{path}`: {}", error.inner()),

@@ -1,1 +1,237 @@
-//! placeholder
+//! Harness of the black-box tests and benchmarks: real binaries, real sockets, loopback only.
+//!
+//! # Contract
+//! * A [`Server`] is the built `mcp-v8` on a port the kernel chose; it is ended when dropped.
+//! * Nothing here sleeps and hopes: [`until`] polls a condition to a deadline and says what it
+//!   waited for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+/// How long a condition may take before a test fails.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The folder with the built binaries: `MCP_V8_BIN_DIR`, or the one this test was built into.
+pub fn bin_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("MCP_V8_BIN_DIR") {
+        return std::path::absolute(PathBuf::from(dir)).unwrap();
+    }
+    let mut dir = std::env::current_exe().unwrap();
+    dir.pop();
+    if dir.ends_with("deps") {
+        dir.pop();
+    }
+    dir
+}
+
+/// A built binary.
+pub fn binary(name: &str) -> PathBuf {
+    let path = bin_dir().join(name);
+    assert!(path.exists(), "{} is not built: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Polls `condition` until it gives a value; fails after [`DEADLINE`] naming `what`.
+pub async fn until<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A client that knows nothing of proxies.
+pub fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().timeout(Duration::from_secs(120)).build().unwrap()
+}
+
+/// A running `mcp-v8`.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub url: String,
+    /// For requests to it.
+    pub client: Client,
+    _state: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts it with further flags and waits until it is ready.
+    pub async fn start(flags: &[&str]) -> Self {
+        let server = Self::launch(flags).await;
+        until("the server to be ready", || async {
+            (server.status("/readyz").await == Some(StatusCode::OK)).then_some(())
+        })
+        .await;
+        server
+    }
+
+    /// Starts it with further flags and waits until it answers at all.
+    pub async fn launch(flags: &[&str]) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let child = Command::new(binary("mcp-v8"))
+            .args(["--bind-host=127.0.0.1", &format!("--http-port={port}")])
+            .arg(format!("--session-db-path={}", state.path().display()))
+            .args(flags)
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()))
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let server = Self { child, url, client: client(), _state: state };
+        until("the server to answer", || async { server.status("/livez").await.map(drop) }).await;
+        server
+    }
+
+    async fn status(&self, path: &str) -> Option<StatusCode> {
+        self.get(path).send().await.ok().map(|response| response.status())
+    }
+
+    /// A GET request.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.url))
+    }
+
+    /// A POST request.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.url))
+    }
+
+    /// GET, as JSON.
+    pub async fn json(&self, path: &str) -> Value {
+        self.get(path).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Runs a script to its end.
+    pub async fn run(&self, code: &str) -> Value {
+        self.run_with(json!({ "code": code })).await
+    }
+
+    /// Runs a request for `/api/exec` to its end.
+    pub async fn run_with(&self, request: Value) -> Value {
+        let response = self.post("/api/exec?wait=60").json(&request).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{request}");
+        response.json().await.unwrap()
+    }
+
+    /// Submits a script without waiting and returns its id.
+    pub async fn submit(&self, code: &str) -> String {
+        let response = self.post("/api/exec").json(&json!({ "code": code })).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let body: Value = response.json().await.unwrap();
+        body["execution_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asserts that the server still serves.
+    pub async fn assert_serves(&self) {
+        let after = self.run("'still ' + 'here'").await;
+        assert_eq!(after["result"], "still here", "{after}");
+    }
+
+    /// The supervisor's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Process ids of its children, zombies included.
+    pub fn children(&self) -> Vec<u32> {
+        children_of(self.pid())
+    }
+
+    /// Sends a signal to the supervisor.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        signal_process(self.pid(), signal);
+    }
+
+    /// Sends SIGTERM and returns how it ended.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.exited().await
+    }
+
+    /// Waits for the end of the process.
+    pub async fn exited(&mut self) -> ExitStatus {
+        let child = std::sync::Mutex::new(&mut self.child);
+        until("the server to exit", || async { child.lock().unwrap().try_wait().unwrap() }).await
+    }
+
+    /// One value of the metrics, 0 when it is not there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").send().await.unwrap().text().await.unwrap();
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process this test started, or a child of one.
+pub fn signal_process(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// Process ids of the children of `pid`, zombies included, from `/proc`.
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let mut children = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let listed = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        children.extend(listed.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    children
+}
+
+/// Resident memory of a process in bytes, without file pages.
+pub fn anonymous_memory_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = field.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
+/// Open descriptors of a process.
+pub fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// User and system time of a process and its reaped children, in seconds.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Fields after the command's closing parenthesis: state is the first.
+    let fields: Vec<&str> =
+        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: f64 = fields
+        .get(11..15)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}

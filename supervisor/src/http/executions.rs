@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::{ApiError, ErrorBody};
 use crate::app::SharedApp;
 use crate::executions::model::{ExecutionInfo, ExecutionList, OutputPage};
-use crate::executions::{CancelError, PageBy, Wait};
+use crate::executions::{PageBy, Wait};
 use crate::requests::PageQuery;
 
 type Params<T> = Result<Query<T>, QueryRejection>;
@@ -133,17 +133,13 @@ pub struct CancelAnswer {
     params(("id" = String, Path, description = "The execution")),
     responses(
         (status = 200, description = "It is cancelled", body = CancelAnswer),
-        (status = 400, description = "It was over already", body = CancelAnswer),
-        (status = 404, description = "There is none with this id", body = CancelAnswer),
+        (status = 400, description = "It was over already, or there is none", body = CancelAnswer),
     )
 )]
 pub async fn cancel(State(app): State<SharedApp>, id: Id) -> Result<Response, ApiError> {
     let Path(id) = id?;
-    let (status, error) = match app.executions.cancel(&id).await {
-        Ok(()) => (StatusCode::OK, None),
-        Err(error @ CancelError::NotRunning { .. }) => (StatusCode::BAD_REQUEST, Some(error)),
-        Err(error @ CancelError::NotFound(_)) => (StatusCode::NOT_FOUND, Some(error)),
-    };
-    let answer = CancelAnswer { ok: error.is_none(), error: error.map(|error| error.to_string()) };
+    let error = app.executions.cancel(&id).await.err().map(|error| error.to_string());
+    let status = if error.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let answer = CancelAnswer { ok: error.is_none(), error };
     Ok((status, Json(answer)).into_response())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -30,20 +30,26 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
     let handler = Mcp::new(app);
     let sessions = Arc::new(LocalSessionManager::default());
     let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
-    Router::new()
-        .route_service("/mcp", service)
-        .layer(middleware::from_fn(malformed_json_is_a_parse_error))
+    Router::new().route_service("/mcp", service).layer(middleware::from_fn(mend_answers))
 }
 
-/// The library answers malformed JSON with 415 and plain text. JSON-RPC 2.0 §5.1 wants error
-/// -32700 (parse) or -32600 (not a request), and a client wants to know where.
-async fn malformed_json_is_a_parse_error(request: Request, next: Next) -> Response {
+/// Two answers of the library that real clients stumble over.
+///
+/// * Malformed JSON gets 415 and plain text. JSON-RPC 2.0 §5.1 wants error -32700, and a client
+///   wants to know where.
+/// * The end of a session gets 202. The specification names no code, but SDKs take 200 and 204 only
+///   and log a failure for anything else.
+async fn mend_answers(request: Request, next: Next) -> Response {
+    let ends_session = request.method() == Method::DELETE;
     let is_json = request
         .headers()
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.trim_start().starts_with("application/json"));
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    if ends_session && response.status() == StatusCode::ACCEPTED {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
     if !is_json || response.status() != StatusCode::UNSUPPORTED_MEDIA_TYPE {
         return response;
     }

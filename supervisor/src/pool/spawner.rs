@@ -11,6 +11,7 @@
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -77,6 +78,9 @@ fn spawn(program: &PathBuf, log: &OwnedFd, greeting: &[u8]) -> io::Result<Spawne
         .stderr(Stdio::from(log.try_clone()?))
         .env_clear()
         .current_dir("/")
+        // Ctrl-C at a terminal goes to the whole foreground group; workers end when the supervisor
+        // says so, after their script has.
+        .process_group(0)
         .spawn()?;
     let pid = child.id();
     // The child is ours and not reaped, so the number cannot have been taken over. `Child` neither

@@ -4,7 +4,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Answer, ById, parse, result};
+use super::{Answer, ById, define, parse, result};
 use crate::app::App;
 
 pub(super) const NAME: &str = "cancel_execution";
@@ -23,17 +23,13 @@ struct Cancelled {
 }
 
 pub(super) fn definition() -> Tool {
-    Tool::new(NAME, DESCRIPTION, JsonObject::new())
-        .with_title("Cancel an execution")
-        .with_input_schema::<ById>()
-        .with_output_schema::<Cancelled>()
-        .with_annotations(
-            ToolAnnotations::new()
-                .read_only(false)
-                .destructive(true)
-                .idempotent(true)
-                .open_world(false),
-        )
+    define::<ById, Cancelled>(NAME, "Cancel an execution", DESCRIPTION.to_owned()).with_annotations(
+        ToolAnnotations::new()
+            .read_only(false)
+            .destructive(true)
+            .idempotent(true)
+            .open_world(false),
+    )
 }
 
 pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {

@@ -2,9 +2,10 @@
 
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
-use super::{Answer, ById, parse, refuse, result};
+use super::{Answer, ById, cut_with_notice, define, fits, parse, refuse, result};
 use crate::app::App;
 use crate::executions::model::ExecutionInfo;
+use crate::limits::MCP_MESSAGE_BYTES_MAX;
 
 pub(super) const NAME: &str = "get_execution";
 
@@ -13,15 +14,31 @@ timed_out), result and error. Its console output is read with get_execution_outp
 {\"execution_id\": \"01990f3e-…\"}.";
 
 pub(super) fn definition() -> Tool {
-    Tool::new(NAME, DESCRIPTION, JsonObject::new())
-        .with_title("Look at an execution")
-        .with_input_schema::<ById>()
-        .with_output_schema::<ExecutionInfo>()
+    define::<ById, ExecutionInfo>(NAME, "Look at an execution", DESCRIPTION.to_owned())
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
 pub(super) fn call(app: &App, arguments: JsonObject) -> Answer {
     let ById { execution_id } = parse(arguments)?;
     let execution = app.executions.get(&execution_id).map_err(refuse)?;
-    Ok(result(&execution.info(), false))
+    let info = execution.info();
+    let mut fitted = info.clone();
+    let mut bytes = MCP_MESSAGE_BYTES_MAX / 2;
+    while !fits(&fitted) && bytes > 1 {
+        fitted.result = info.result.as_deref().map(|result| fitted_result(result, bytes));
+        bytes /= 2;
+    }
+    Ok(result(&fitted, false))
+}
+
+/// At most `bytes` of a result's text, with a notice if that is less than all.
+pub(super) fn fitted_result(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let notice = format!(
+        "… [result cut here: it has {} bytes; REST returns it whole from /api/executions/ID]",
+        text.len()
+    );
+    cut_with_notice(text, bytes, &notice)
 }

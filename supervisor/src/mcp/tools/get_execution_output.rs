@@ -4,9 +4,10 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Answer, parse, refuse, result};
+use super::{Answer, define, fits, parse, refuse, result};
 use crate::app::App;
 use crate::executions::model::OutputPage;
+use crate::executions::{Execution, PageBy};
 use crate::requests::PageQuery;
 
 pub(super) const NAME: &str = "get_execution_output";
@@ -32,10 +33,7 @@ struct Arguments {
 }
 
 pub(super) fn definition() -> Tool {
-    Tool::new(NAME, DESCRIPTION, JsonObject::new())
-        .with_title("Read console output")
-        .with_input_schema::<Arguments>()
-        .with_output_schema::<OutputPage>()
+    define::<Arguments, OutputPage>(NAME, "Read console output", DESCRIPTION.to_owned())
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
@@ -45,5 +43,40 @@ pub(super) fn call(app: &App, arguments: JsonObject) -> Answer {
     let query = PageQuery { line_offset, line_limit, byte_offset, byte_limit };
     let page = query.page().map_err(refuse)?;
     let execution = app.executions.get(&execution_id).map_err(refuse)?;
-    Ok(result(&execution.page(page), false))
+    Ok(result(&fitted(&execution, page), false))
+}
+
+/// The page, or as much of it as fits a message.
+fn fitted(execution: &Execution, by: PageBy) -> OutputPage {
+    let mut by = by;
+    loop {
+        let page = execution.page(by);
+        if fits(&page) {
+            return page;
+        }
+        by = match by {
+            PageBy::Lines { offset, limit: 1 } => return cut_line(execution, &page, offset),
+            PageBy::Lines { offset, limit } => PageBy::Lines { offset, limit: limit.div_ceil(2) },
+            PageBy::Bytes { offset, limit } => PageBy::Bytes { offset, limit: limit.div_ceil(2) },
+        };
+    }
+}
+
+/// The beginning of a line that is too long for a message. Reading on by lines skips its rest,
+/// reading on by bytes does not; the notice says so.
+fn cut_line(execution: &Execution, whole: &OutputPage, line: u64) -> OutputPage {
+    let mut limit = (whole.end_byte - whole.start_byte).div_ceil(2);
+    loop {
+        let mut page = execution.page(PageBy::Bytes { offset: whole.start_byte, limit });
+        page.data.push_str(&format!(
+            "… [line cut here; read its rest with byte_offset {}]",
+            page.next_byte_offset
+        ));
+        page.end_line = line;
+        page.next_line_offset = line + 1;
+        if fits(&page) {
+            return page;
+        }
+        limit = limit.div_ceil(2);
+    }
 }

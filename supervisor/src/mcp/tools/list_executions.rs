@@ -4,7 +4,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Answer, parse, refuse, result};
+use super::{Answer, define, parse, refuse, result};
 use crate::app::App;
 use crate::executions::model::ExecutionList;
 
@@ -24,10 +24,7 @@ struct Arguments {
 }
 
 pub(super) fn definition() -> Tool {
-    Tool::new(NAME, DESCRIPTION, JsonObject::new())
-        .with_title("List executions")
-        .with_input_schema::<Arguments>()
-        .with_output_schema::<ExecutionList>()
+    define::<Arguments, ExecutionList>(NAME, "List executions", DESCRIPTION.to_owned())
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 

@@ -9,6 +9,8 @@ mod get_execution_output;
 mod list_executions;
 mod run_js;
 
+use std::sync::Arc;
+
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
 use rmcp::service::{RequestContext, RoleServer};
@@ -18,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::app::App;
+use crate::limits::MCP_MESSAGE_BYTES_MAX;
 use crate::requests::json_error;
 
 /// All tools, in the order in which a client shows them.
@@ -73,13 +76,11 @@ fn parse<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, CallToolResult
         .map_err(|error| refuse(json_error("arguments", &error)))
 }
 
-/// An error result with `{"error": …}`.
+/// An error result with `{"error": …}`. It has no structured content: that must fit the tool's output
+/// schema, and clients that check it would show their own complaint instead of this one.
 fn refuse(error: impl std::fmt::Display) -> CallToolResult {
-    #[derive(Serialize)]
-    struct Refused {
-        error: String,
-    }
-    result(&Refused { error: error.to_string() }, true)
+    let text = serde_json::json!({ "error": error.to_string() }).to_string();
+    CallToolResult::error(vec![ContentBlock::text(text)])
 }
 
 /// A result whose text block and structured content are the same JSON.
@@ -91,4 +92,54 @@ fn result(value: &impl Serialize, is_error: bool) -> CallToolResult {
         if is_error { CallToolResult::error(content) } else { CallToolResult::success(content) };
     result.structured_content = serde_json::to_value(value).ok();
     result
+}
+
+/// Whether [`result`] of this value fits a message. Its JSON travels twice: as structured content,
+/// and once more escaped inside the text block.
+fn fits(value: &impl Serialize) -> bool {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    2 * text.len() + escaped <= MCP_MESSAGE_BYTES_MAX
+}
+
+/// Cuts `text` to `bytes` at a character boundary and says so with `notice`.
+fn cut_with_notice(text: &str, bytes: usize, notice: &str) -> String {
+    let mut cut = text[..text.floor_char_boundary(bytes)].to_owned();
+    cut.push_str(notice);
+    cut
+}
+
+/// A tool with the schemas of its argument and result types.
+fn define<A, R>(name: &'static str, title: &str, description: String) -> Tool
+where
+    A: JsonSchema + 'static,
+    R: JsonSchema + 'static,
+{
+    let mut tool = Tool::new(name, description, JsonObject::new())
+        .with_title(title)
+        .with_input_schema::<A>()
+        .with_output_schema::<R>();
+    tool.input_schema = Arc::new(without_formats(&tool.input_schema));
+    tool.output_schema = tool.output_schema.map(|schema| Arc::new(without_formats(&schema)));
+    tool
+}
+
+/// Removes `format` ("uint64" and the like): JSON Schema does not define those words, and JavaScript
+/// clients warn about them at every call. The bounds say what matters.
+fn without_formats(schema: &JsonObject) -> JsonObject {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                if members.get("format").is_some_and(Value::is_string) {
+                    members.remove("format");
+                }
+                members.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut schema = schema.clone();
+    schema.values_mut().for_each(strip);
+    schema
 }

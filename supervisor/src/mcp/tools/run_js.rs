@@ -13,11 +13,14 @@ use rmcp::service::{Peer, RequestContext, RoleServer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Answer, parse, refuse, result};
+use super::get_execution::fitted_result;
+use super::{Answer, cut_with_notice, define, fits, parse, refuse, result};
 use crate::app::App;
 use crate::executions::model::{RunResult, Status};
 use crate::executions::{CancelOnDrop, Execution, Submit, Wait};
-use crate::limits::{CODE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_PAUSE, WAIT_SECS_DEFAULT};
+use crate::limits::{
+    CODE_BYTES_MAX, MCP_MESSAGE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_PAUSE, WAIT_SECS_DEFAULT,
+};
 use crate::requests::{Later, refuse_later, session_header};
 
 pub(super) const NAME: &str = "run_js";
@@ -72,10 +75,7 @@ fn default_wait() -> Option<u64> {
 pub(super) fn definition(app: &App) -> Tool {
     let description =
         app.texts.run_js_description.clone().unwrap_or_else(|| DESCRIPTION.to_owned());
-    Tool::new(NAME, description, JsonObject::new())
-        .with_title("Run JavaScript or TypeScript")
-        .with_input_schema::<Arguments>()
-        .with_output_schema::<RunResult>()
+    define::<Arguments, RunResult>(NAME, "Run JavaScript or TypeScript", description)
         .with_annotations(
             ToolAnnotations::new().read_only(false).destructive(false).open_world(false),
         )
@@ -137,9 +137,27 @@ pub(super) async fn call(
 }
 
 fn answer(execution: &Execution) -> CallToolResult {
-    let run = execution.run_result();
+    let run = fitted(execution.run_result());
     let failed = !matches!(run.status, Status::Running | Status::Completed);
     result(&run, failed)
+}
+
+/// Cuts output and result until the answer fits a message.
+fn fitted(run: RunResult) -> RunResult {
+    let mut fitted = run.clone();
+    let mut bytes = MCP_MESSAGE_BYTES_MAX / 2;
+    while !fits(&fitted) && bytes > 1 {
+        if run.output.len() > bytes {
+            let notice = format!(
+                "\n[output cut here: it has {} bytes; read on with get_execution_output]\n",
+                run.output.len()
+            );
+            fitted.output = cut_with_notice(&run.output, bytes, &notice);
+        }
+        fitted.result = run.result.as_deref().map(|result| fitted_result(result, bytes));
+        bytes /= 2;
+    }
+    fitted
 }
 
 async fn read_file(app: &App, file: &str) -> Result<String, CallToolResult> {

@@ -1,0 +1,111 @@
+//! A worker that misbehaves, for the supervisor's tests. What it does is in its file name, since a
+//! worker gets neither arguments nor environment: `hostile-<mode>`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Ready, ToWorker, encode};
+
+fn main() {
+    let name = std::env::args().next().unwrap_or_default();
+    let mode = name.rsplit("hostile-").next().unwrap_or_default().to_owned();
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let mut worker = Hostile { socket };
+    match mode.as_str() {
+        "exits" => std::process::exit(3),
+        "fatal" => {
+            let message = "no room for V8".to_owned();
+            worker.send(&FromWorker::Fatal(Fatal { kind: FatalKind::Worker, message }));
+            return;
+        }
+        "garbage-at-start" => return worker.raw(&[0xff; 64]),
+        "old" => return worker.ready("0.0.0"),
+        _ => {}
+    }
+    worker.ready(env!("CARGO_PKG_VERSION"));
+    if mode == "talks-idle" {
+        worker.send(&FromWorker::Console("nobody asked".to_owned()));
+        worker.read_forever();
+    }
+    worker.await_job();
+    match mode.as_str() {
+        "garbage" => worker.raw(&[0xff; 64]),
+        "huge-frame" => {
+            let mut header = encode(&FromWorker::ConsoleTruncated).unwrap();
+            header[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
+            worker.raw(&header);
+        }
+        "ready-again" => worker.ready(env!("CARGO_PKG_VERSION")),
+        "floods" => loop {
+            worker.send(&FromWorker::Console("x".repeat(60_000)));
+        },
+        "endless-frame" => {
+            let mut header = encode(&FromWorker::ConsoleTruncated).unwrap();
+            header[0..4].copy_from_slice(&1_000_000_u32.to_le_bytes());
+            worker.raw(&header);
+            loop {
+                worker.raw(&[0_u8; 64]);
+            }
+        }
+        "truncates-twice" => loop {
+            worker.send(&FromWorker::ConsoleTruncated);
+        },
+        "silent" => {}
+        "stopped" => {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
+                .unwrap()
+        }
+        other => panic!("unknown mode {other}"),
+    }
+    worker.read_forever();
+}
+
+struct Hostile {
+    socket: UnixStream,
+}
+
+impl Hostile {
+    fn send(&mut self, message: &FromWorker) {
+        let frame = encode(message).unwrap();
+        self.raw(&frame);
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        if self.socket.write_all(bytes).is_err() {
+            std::process::exit(0);
+        }
+    }
+
+    fn ready(&mut self, version: &str) {
+        self.send(&FromWorker::Ready(Ready {
+            pid: std::process::id(),
+            worker_version: version.to_owned(),
+            v8_version: "none".to_owned(),
+        }));
+    }
+
+    /// Reads until the job has begun to arrive.
+    fn await_job(&mut self) {
+        let mut decoder = mcp_v8_protocol::Decoder::<ToWorker>::default();
+        let mut chunk = [0_u8; 4096];
+        loop {
+            while let Some(message) = decoder.next().unwrap() {
+                if matches!(message, ToWorker::Job(_)) {
+                    return;
+                }
+            }
+            match self.socket.read(&mut chunk) {
+                Ok(0) | Err(_) => std::process::exit(0),
+                Ok(read) => decoder.buffer_mut().extend_from_slice(&chunk[..read]),
+            }
+        }
+    }
+
+    fn read_forever(&mut self) {
+        let mut chunk = [0_u8; 4096];
+        while matches!(self.socket.read(&mut chunk), Ok(read) if read > 0) {}
+    }
+}

@@ -1,0 +1,47 @@
+//! Ten thousand executions in a row leave nothing behind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use mcp_v8_tests::{Server, anonymous_memory_bytes, descriptors, until};
+
+const EXECUTIONS: usize = 10_000;
+/// By then every buffer has its size and the registry has begun to fill.
+const WARM_UP: usize = 500;
+const GROWTH_BYTES_MAX: u64 = 20 * 1024 * 1024;
+const CLIENTS: usize = 8;
+
+/// P9: memory and registries are bounded.
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_ten_thousand_executions_grow_nothing() {
+    let server = Server::start(&[]).await;
+    let quiet = || async {
+        until("all workers to be idle", || async {
+            let active = server.metric("mcp_v8_executions_active").await;
+            let idle = server.metric("mcp_v8_workers_idle").await;
+            (active == 0.0 && idle as usize == server.children().len()).then_some(())
+        })
+        .await;
+        (anonymous_memory_bytes(server.pid()), descriptors(server.pid()), server.children().len())
+    };
+    let run = async |count: usize| {
+        let load = (0..CLIENTS).map(|client| {
+            let server = &server;
+            async move {
+                for n in (client..count).step_by(CLIENTS) {
+                    let answer = server.run(&format!("console.log('run {n}'); {n} + 1")).await;
+                    assert_eq!(answer["result"], (n + 1).to_string(), "{answer}");
+                    assert_eq!(answer["output"], format!("run {n}\n"));
+                }
+            }
+        });
+        futures_util::future::join_all(load).await;
+    };
+    run(WARM_UP).await;
+    let (memory, fds, children) = quiet().await;
+    run(EXECUTIONS).await;
+    let (memory_after, fds_after, children_after) = quiet().await;
+    let growth = memory_after.saturating_sub(memory);
+    assert!(growth <= GROWTH_BYTES_MAX, "grew by {growth} bytes from {memory}");
+    assert!(fds_after <= fds + CLIENTS, "descriptors: {fds} before, {fds_after} after");
+    assert_eq!(children_after, children, "no worker more, no zombie");
+}
