@@ -73,11 +73,11 @@ const SHOWN: &[(&str, &str)] = &[
     ("(e => (delete e.stack, e))(new TypeError('m'))", "[TypeError: m]"),
     ("(e => (delete e.stack, e.code = 5, e))(new Error('m'))", r#"[Error: m] {"code":5}"#),
     (
-        "(e => (Object.defineProperty(e, 'stack', {get() { throw 1 }}), e))(new Error('m'))",
+        "(e => (Object.defineProperty(e, 'stack', {__proto__: null, get() { throw 1 }}), e))(new Error('m'))",
         "[Error: m]",
     ),
     (
-        "(e => (Object.defineProperty(e, 'message', {get() { throw 1 }}), delete e.stack, e))(new Error('m'))",
+        "(e => (Object.defineProperty(e, 'message', {__proto__: null, get() { throw 1 }}), delete e.stack, e))(new Error('m'))",
         "[Error]",
     ),
     (
@@ -114,13 +114,13 @@ fn a_script_that_overwrites_everything_changes_nothing() {
     show_all(
         "const bad = () => { throw new Error('disturbed') };
          for (const key of ['value', 'get', 'writable', 'toString', 'valueOf'])
-           Object.defineProperty(Object.prototype, key, {get: bad, set() {}, configurable: true});
+           Object.defineProperty(Object.prototype, key, {__proto__: null, get: bad, set() {}});
          JSON.stringify = JSON.parse = bad;
          Object.getOwnPropertyDescriptor = Object.keys = Reflect.ownKeys = bad;
          Date.prototype.toISOString = Date.prototype.toString = bad;
          Symbol.prototype.toString = Function.prototype.toString = RegExp.prototype.toString = bad;
-         Object.defineProperty(RegExp.prototype, 'flags', {get: bad});
-         Object.defineProperty(RegExp.prototype, 'global', {get: bad});
+         Object.defineProperty(RegExp.prototype, 'flags', {__proto__: null, get: bad});
+         Object.defineProperty(RegExp.prototype, 'global', {__proto__: null, get: bad});
          Map.prototype.entries = Set.prototype.values = bad;
          globalThis.console = globalThis.Error.prepareStackTrace = bad;",
     );

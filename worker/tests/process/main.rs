@@ -1,0 +1,266 @@
+//! The worker binary over a socket pair, as the supervisor uses it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod harness;
+
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+
+use harness::{LIMITS, Worker, run, run_with};
+use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
+use mcp_v8_protocol::{FailureKind, Fatal, FatalKind, FromWorker, Hello, JobLimits, ToWorker};
+use rustix::process::{Pid, Signal, kill_process};
+
+#[test]
+fn one_and_one_is_two() {
+    let run = run("1+1");
+    assert_eq!(run.completed().as_deref(), Some("2"));
+    assert!(run.status.success());
+}
+
+#[test]
+fn a_ready_worker_introduces_itself_and_has_one_thread() {
+    let mut worker = Worker::spawn();
+    let FromWorker::Ready(ready) = worker.receive().unwrap() else { panic!("not ready") };
+    assert_eq!(ready.pid, worker.id());
+    assert_eq!(ready.worker_version, env!("CARGO_PKG_VERSION"));
+    assert!(ready.v8_version.starts_with("15.2."), "{}", ready.v8_version);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).unwrap();
+    assert!(status.contains("Threads:\t1\n"), "it may be forked:\n{status}");
+}
+
+#[test]
+fn typescript_failures_come_in_the_users_terms() {
+    let run =
+        run("interface A {}\nfunction f(x: A): never {\n  throw new RangeError('no')\n}\nf({})");
+    let failure = run.failed(FailureKind::Thrown);
+    assert_eq!(failure.message, "RangeError: no");
+    assert_eq!((failure.line, failure.column), (Some(3), Some(9)));
+    assert_eq!(
+        failure.stack.as_deref(),
+        Some("RangeError: no\n    at f (script.ts:3:9)\n    at script.ts:5:1")
+    );
+}
+
+#[test]
+fn console_text_arrives_while_the_script_runs() {
+    let mut worker = Worker::ready();
+    worker.job("console.log('early'); for (;;);", LIMITS);
+    assert_eq!(worker.receive(), Some(FromWorker::Console("early\n".to_owned())));
+    worker.send(&ToWorker::Stop);
+    worker.finish().failed(FailureKind::Stopped);
+}
+
+#[test]
+fn console_text_keeps_order_and_is_cut_at_its_budget() {
+    let limits = JobLimits { console_bytes: 300_000, ..LIMITS };
+    let run = run_with("for (let i = 0; i < 1e6; i++) console.log('line €', i); 'end'", limits);
+    assert_eq!(run.completed().as_deref(), Some("end"));
+    assert!(run.truncated);
+    assert!(run.console.len() <= 300_000 && run.console.len() > 300_000 - 4);
+    for (at, line) in run.console.lines().take(10_000).enumerate() {
+        assert_eq!(line, format!("line € {at}"));
+    }
+    assert!(run.longest_chunk <= CONSOLE_CHUNK_BYTES_MAX);
+}
+
+#[test]
+fn ten_million_lines_and_one_of_100_mib_pass_through_the_budget() {
+    let limits = JobLimits { heap_bytes: 256 << 20, ..LIMITS };
+    for code in [
+        "for (let i = 0; i < 1e7; i++) console.log('line ' + i); 'on'",
+        "console.log('x'.repeat(100 * 1024 * 1024)); 'on'",
+    ] {
+        let run = run_with(code, limits);
+        assert_eq!(run.completed().as_deref(), Some("on"), "for {code}");
+        assert!(run.truncated);
+        assert_eq!(run.console.len(), 1 << 20);
+    }
+}
+
+#[test]
+fn a_supervisor_that_does_not_read_blocks_neither_script_nor_stop() {
+    let limits = JobLimits { console_bytes: 16 << 20, ..LIMITS };
+    let mut worker = Worker::ready();
+    // Many times what a socket buffers.
+    worker.job(
+        "const line = 'x'.repeat(1 << 20); for (let i = 0; i < 8; i++) console.log(line);
+         setTimeout(() => {}, 1e9)",
+        limits,
+    );
+    worker.send(&ToWorker::Stop);
+    let run = worker.finish();
+    run.failed(FailureKind::Stopped);
+    let mut worker = Worker::ready();
+    worker.job("for (;;) console.log('x'.repeat(1000))", limits);
+    worker.hang_up();
+    assert!(worker.wait().success());
+}
+
+#[test]
+fn stop_ends_every_kind_of_loop() {
+    for code in [
+        "console.log('go'); while (true) {}",
+        "console.log('go'); for (;;) await null",
+        "console.log('go'); /(a+)+$/.test('a'.repeat(60) + 'b')",
+        "console.log('go'); setTimeout(() => {}, 1e9)",
+        "console.log('go'); for (;;) { try { for (;;) {} } catch {} finally { for (;;) {} } }",
+        "console.log('go'); function f() { queueMicrotask(f) } f()",
+    ] {
+        let mut worker = Worker::ready();
+        worker.job(code, LIMITS);
+        assert_eq!(worker.receive(), Some(FromWorker::Console("go\n".to_owned())), "for {code}");
+        worker.send(&ToWorker::Stop);
+        let run = worker.finish();
+        run.failed(FailureKind::Stopped);
+        assert!(run.status.success(), "for {code}");
+    }
+}
+
+#[test]
+fn memory_without_end_is_reported_as_out_of_memory() {
+    for code in [
+        "let a = []; for (;;) a = [a, a, 1]",
+        "const a = []; for (;;) a.push({})",
+        "const m = new Map(); for (let i = 0; ; i++) m.set(i, i)",
+        "new Array(1e9).fill(0)",
+        "const a = []; for (;;) a.push('x'.repeat(1e6) + a.length)",
+        "let t = Promise.resolve(); for (;;) t = t.then(() => {})",
+        "'a'.repeat(2 ** 28).replace(/a/g, 'bb').length",
+        "Array.from({length: 1e8}, (_, i) => [i])",
+    ] {
+        let run = run(code);
+        match (&run.fatal, &run.done) {
+            (Some(Fatal { kind: FatalKind::OutOfMemory, .. }), None) => {}
+            (None, Some(_)) => {
+                let failure = run.failed(FailureKind::OutOfMemory);
+                assert_eq!(
+                    failure.message,
+                    "Out of memory: V8 heap limit exceeded. Try increasing heap_memory_max_mb."
+                );
+            }
+            other => panic!("{other:?} for {code}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_too_large_for_one_value_is_an_error_to_catch() {
+    for code in [
+        "let e; try { new ArrayBuffer(2 ** 31) } catch (x) { e = x } e.name",
+        "let e; try { let s = 'x'; for (;;) s += s } catch (x) { e = x } e.name",
+        "let e; try { (function f() { f() })() } catch (x) { e = x } e.name",
+        "let e; try { new Array(-1) } catch (x) { e = x } e.name",
+    ] {
+        assert_eq!(run(code).completed().as_deref(), Some("RangeError"), "for {code}");
+    }
+}
+
+#[test]
+fn source_nested_too_deeply_is_a_syntax_error() {
+    let mib16 = 16 * 1024 * 1024;
+    for code in [
+        "[".repeat(mib16),
+        "!".repeat(mib16 - 1) + "1",
+        "(".repeat(1 << 20) + &")".repeat(1 << 20),
+        "`${".repeat(1 << 20),
+        "a=>".repeat(1 << 20) + "1",
+        "let x: ".to_owned() + &"A<".repeat(1 << 20),
+        "f".to_owned() + &"()".repeat(1 << 18),
+    ] {
+        let run = run(&code);
+        let failure = run.failed(FailureKind::Syntax);
+        assert_eq!(
+            failure.message,
+            "SyntaxError: the source is nested too deeply",
+            "{}",
+            &code[..9]
+        );
+        assert!(run.status.success());
+    }
+    let deep = "[".repeat(1000) + &"]".repeat(1000);
+    assert_eq!(run(&format!("{deep}.length")).completed().as_deref(), Some("1"));
+}
+
+#[test]
+fn values_nested_too_deeply_are_shown_in_part() {
+    let run = run("let a = []; for (let i = 0; i < 1e6; i++) a = [a]; console.log(a); a");
+    assert_eq!(run.console.trim_end(), run.completed().unwrap());
+}
+
+#[test]
+fn another_heap_limit_rebuilds_the_isolate() {
+    let small = JobLimits { heap_bytes: 8 << 20, ..LIMITS };
+    let code = "const a = []; for (let i = 0; i < 5e5; i++) a.push({i}); a.length";
+    run_with(code, small).failed(FailureKind::OutOfMemory);
+    assert_eq!(run(code).completed().as_deref(), Some("500000"));
+}
+
+#[test]
+fn the_end_of_the_stream_ends_the_process() {
+    // Before Hello, before the job, while running, while waiting.
+    let mut worker = Worker::spawn_silent();
+    worker.hang_up();
+    assert!(worker.wait().success());
+    let mut worker = Worker::ready();
+    worker.hang_up();
+    assert!(worker.wait().success());
+    for code in ["console.log(1); for (;;);", "console.log(1); setTimeout(() => {}, 1e9)"] {
+        let mut worker = Worker::ready();
+        worker.job(code, LIMITS);
+        worker.receive().unwrap();
+        worker.hang_up();
+        assert!(worker.wait().success());
+    }
+}
+
+#[test]
+fn what_is_no_message_or_out_of_order_is_answered_and_fatal() {
+    let hello = ToWorker::Hello(Hello { heap_bytes: 64 << 20 });
+    let mut garbage = Worker::spawn_silent();
+    garbage.stream().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(garbage.finish().fatal_of(FatalKind::Worker).contains("cannot be understood"));
+
+    let mut stop_first = Worker::spawn_silent();
+    stop_first.send(&ToWorker::Stop);
+    assert!(stop_first.finish().fatal_of(FatalKind::Worker).contains("Stop came where Hello"));
+
+    let mut hello_twice = Worker::ready();
+    hello_twice.send(&hello);
+    assert!(hello_twice.finish().fatal_of(FatalKind::Worker).contains("Hello came where Job"));
+
+    let mut tiny_heap = Worker::spawn_silent();
+    tiny_heap.send(&ToWorker::Hello(Hello { heap_bytes: 1 }));
+    assert!(tiny_heap.finish().fatal_of(FatalKind::Worker).contains("too small"));
+
+    let mut during_job = Worker::ready();
+    during_job.job("console.log(1); for (;;);", LIMITS);
+    during_job.receive().unwrap();
+    during_job.send(&hello);
+    let run = during_job.finish();
+    assert!(run.fatal_of(FatalKind::Worker).contains("only Stop may"));
+    assert_eq!(run.status.code(), Some(1));
+}
+
+#[test]
+fn signals_kill_and_are_told_apart() {
+    for signal in [Signal::KILL, Signal::SEGV, Signal::ABORT] {
+        let mut worker = Worker::ready();
+        worker.job("console.log(1); for (;;);", LIMITS);
+        worker.receive().unwrap();
+        kill_process(Pid::from_raw(worker.id() as i32).unwrap(), signal).unwrap();
+        assert_eq!(worker.receive(), None);
+        assert_eq!(worker.wait().signal(), Some(signal.as_raw()));
+    }
+}
+
+#[test]
+fn started_by_hand_it_says_what_it_is() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-v8-worker"))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("started by mcp-v8, not by hand"), "{text}");
+}
