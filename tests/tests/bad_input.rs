@@ -89,7 +89,7 @@ struct Case {
 }
 
 const CASES: &[Case] = &[
-    Case { code: "const = 1", kind: &["syntax_error"], message: "script" },
+    Case { code: "const = 1", kind: &["syntax_error"], message: "SyntaxError" },
     Case { code: "import fs from 'node:fs'", kind: &["syntax_error"], message: "node:fs" },
     Case { code: "while(true){}", kind: &["timed_out"], message: "Execution timed out" },
     Case { code: "for(;;) await null", kind: &["timed_out"], message: "Execution timed out" },
