@@ -149,7 +149,8 @@ fn fitted(run: RunResult) -> RunResult {
     while !fits(&fitted) && bytes > 1 {
         if run.output.len() > bytes {
             let notice = format!(
-                "\n[output cut here: it has {} bytes; read on with get_execution_output]\n",
+                "\n[output cut here, at the size limit of an answer: it has {} bytes; read on with \
+                 get_execution_output]\n",
                 run.output.len()
             );
             fitted.output = cut_with_notice(&run.output, bytes, &notice);
