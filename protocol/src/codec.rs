@@ -164,7 +164,7 @@ impl<M: Wire> Decoder<M> {
     ///
     /// # Errors
     /// [`DecodeError`] when the bytes are not a frame; `None` forever after.
-    pub fn next(&mut self) -> Result<Option<M>, DecodeError> {
+    pub fn next_message(&mut self) -> Result<Option<M>, DecodeError> {
         if self.failed {
             return Ok(None);
         }
@@ -221,7 +221,7 @@ mod tests {
     fn decode_all(bytes: &[u8]) -> Result<Option<ToWorker>, DecodeError> {
         let mut decoder = Decoder::default();
         decoder.buffer_mut().extend_from_slice(bytes);
-        decoder.next()
+        decoder.next_message()
     }
 
     #[test]
@@ -276,8 +276,8 @@ mod tests {
         frame[0..4].copy_from_slice(&length.to_le_bytes());
         let mut decoder = Decoder::<ToWorker>::default();
         decoder.buffer_mut().extend_from_slice(&frame);
-        assert!(matches!(decoder.next(), Err(DecodeError::Trailing { .. })));
+        assert!(matches!(decoder.next_message(), Err(DecodeError::Trailing { .. })));
         decoder.buffer_mut().extend_from_slice(&good);
-        assert!(decoder.next().unwrap().is_none());
+        assert!(decoder.next_message().unwrap().is_none());
     }
 }

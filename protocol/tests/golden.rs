@@ -3,6 +3,8 @@
 //! A failure here means that the wire changed. If that is meant, raise `VERSION` and run the test
 //! with `MCP_V8_WRITE_GOLDEN=1` to write the new bytes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 use mcp_v8_protocol::{
@@ -23,7 +25,7 @@ fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
     assert_eq!(hex, golden.trim(), "the bytes of {name} changed");
     let mut decoder = Decoder::<M>::default();
     decoder.buffer_mut().extend_from_slice(&frame);
-    assert_eq!(decoder.next().unwrap().as_ref(), Some(message));
+    assert_eq!(decoder.next_message().unwrap().as_ref(), Some(message));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Properties of the codec: what goes in comes out, however the stream is cut, and no bytes
 //! whatsoever make it panic or hand out a message past its bounds.
 
+#![allow(clippy::unwrap_used)]
+
 use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
     Outcome, Ready, ToWorker, Usage, Wire, encode,
@@ -82,7 +84,7 @@ fn decode_in_pieces<M: Wire>(stream: &[u8], sizes: &[usize]) -> Vec<M> {
         let (piece, left) = rest.split_at((*sizes.next().unwrap()).clamp(1, rest.len()));
         decoder.buffer_mut().extend_from_slice(piece);
         rest = left;
-        while let Some(message) = decoder.next().unwrap() {
+        while let Some(message) = decoder.next_message().unwrap() {
             messages.push(message);
         }
     }
@@ -113,7 +115,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let mut decoder = Decoder::<FromWorker>::default();
         decoder.buffer_mut().extend_from_slice(&bytes);
-        while let Ok(Some(_)) = decoder.next() {}
+        while let Ok(Some(_)) = decoder.next_message() {}
     }
 
     /// A flipped byte gives an error, another message of legal shape, or a wait for more.
@@ -128,6 +130,6 @@ proptest! {
         frame[at] ^= flip;
         let mut decoder = Decoder::<FromWorker>::default();
         decoder.buffer_mut().extend_from_slice(&frame);
-        while let Ok(Some(_)) = decoder.next() {}
+        while let Ok(Some(_)) = decoder.next_message() {}
     }
 }

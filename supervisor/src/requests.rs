@@ -85,7 +85,6 @@ pub fn json_error(whole: &str, error: &serde_path_to_error::Error<serde_json::Er
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

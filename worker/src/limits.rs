@@ -20,4 +20,4 @@ pub(crate) const STACK_BYTES: u64 = 64 * 1024 * 1024;
 pub(crate) const SIGNAL_STACK_BYTES: usize = 64 * 1024;
 
 /// Bytes taken from the socket at a time.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 16 * 1024;

@@ -79,7 +79,8 @@ fn run(outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
         Some(ToWorker::Hello(hello)) => hello,
         Some(other) => return Err(out_of_order(&other, "Hello")),
     };
-    let runtime = Runtime::new(SNAPSHOT, hello.heap_bytes)?;
+    let mut runtime = Runtime::new(SNAPSHOT, hello.heap_bytes)?;
+    runtime.warm_up();
     outbox.send(&FromWorker::Ready(Ready {
         pid: std::process::id(),
         worker_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -60,7 +60,7 @@ impl Receiver {
     }
 
     fn receive(&mut self, flags: RecvFlags) -> Result<Received, ReceiveError> {
-        if let Some(message) = self.decoder.next()? {
+        if let Some(message) = self.decoder.next_message()? {
             return Ok(Received::Message(message));
         }
         let mut bytes = [0_u8; READ_BYTES];
@@ -80,7 +80,7 @@ impl Receiver {
             };
         }
         self.decoder.buffer_mut().extend_from_slice(&bytes[..read]);
-        match self.decoder.next()? {
+        match self.decoder.next_message()? {
             Some(message) => Ok(Received::Message(message)),
             None => Ok(Received::Nothing),
         }

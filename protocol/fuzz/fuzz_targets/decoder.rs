@@ -19,12 +19,12 @@ fuzz_target!(|input: &[u8]| {
     for piece in stream.chunks(usize::from(*size) + 1) {
         decoder.buffer_mut().extend_from_slice(piece);
         loop {
-            match decoder.next() {
+            match decoder.next_message() {
                 Ok(Some(message)) => {
                     let frame = encode(&message).expect("what was decoded can be encoded");
                     let mut again = Decoder::<FromWorker>::default();
                     again.buffer_mut().extend_from_slice(&frame);
-                    assert_eq!(again.next().expect("its own frame decodes"), Some(message));
+                    assert_eq!(again.next_message().expect("its own frame decodes"), Some(message));
                 }
                 Ok(None) => break,
                 Err(_) => return,

@@ -57,7 +57,6 @@ pub fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::io::Write as _;
 

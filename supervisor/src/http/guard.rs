@@ -109,7 +109,6 @@ pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn allowed(guard: &Guard, headers: &[(&'static str, &str)]) -> bool {

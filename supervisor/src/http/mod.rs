@@ -87,7 +87,6 @@ async fn no_method(method: Method, uri: Uri) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     #[test]
     fn the_description_names_every_route_and_shape() {

@@ -35,7 +35,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// The port is taken or not allowed.
-    #[error("cannot listen on {address}: {source}{}", hint(.source, *.flag))]
+    #[error("cannot listen on {address}: {source}{}", hint(.source, .flag))]
     Bind {
         /// The address.
         address: SocketAddr,

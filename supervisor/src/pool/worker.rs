@@ -264,7 +264,7 @@ impl Worker {
                         return (End::Closed(fatal), timed_out);
                     }
                     loop {
-                        let message = match decoder.next() {
+                        let message = match decoder.next_message() {
                             Ok(Some(message)) => message,
                             Ok(None) => break,
                             Err(error) => return (End::Violation(error.into()), timed_out),
@@ -350,7 +350,7 @@ async fn next_message(
     decoder: &mut Decoder<FromWorker>,
 ) -> Result<Option<FromWorker>, Violation> {
     loop {
-        if let Some(message) = decoder.next()? {
+        if let Some(message) = decoder.next_message()? {
             return Ok(Some(message));
         }
         if read_some(socket, decoder).await == 0 {

@@ -92,7 +92,7 @@ impl Hostile {
         let mut decoder = mcp_v8_protocol::Decoder::<ToWorker>::default();
         let mut chunk = [0_u8; 4096];
         loop {
-            while let Some(message) = decoder.next().unwrap() {
+            while let Some(message) = decoder.next_message().unwrap() {
                 if matches!(message, ToWorker::Job(_)) {
                     return;
                 }

@@ -91,6 +91,18 @@ impl Runtime {
         self.state.stopper().clone()
     }
 
+    /// Takes an empty module the way a script takes, so that its first one finds code and memory
+    /// in place. The context is left as it was.
+    pub fn warm_up(&mut self) {
+        let state = Rc::clone(&self.state);
+        let Ok(prepared) = source::prepare("0") else { return };
+        v8::scope!(let scope, &mut self.isolate);
+        let context = v8::Local::new(scope, &self.context);
+        let scope = &mut v8::ContextScope::new(scope, context);
+        // Whatever fails here fails again, and is reported, when there is a job.
+        let _ = drive(scope, &state, &prepared);
+    }
+
     /// Runs the job's script to its end. A runtime runs one.
     pub fn run(&mut self, job: &Job, sink: Rc<dyn ConsoleSink>) -> Done {
         let started = Started::now();

@@ -95,6 +95,7 @@ pub(crate) fn run_with(
     let code = code.to_owned();
     with_v8(move |snapshot| {
         let mut runtime = Runtime::new(snapshot, limits.heap_bytes).unwrap();
+        runtime.warm_up();
         let sink = Rc::new(Collected::default());
         before(runtime.stopper());
         let job = Job { execution_id: "test".to_owned(), attempt: 1, code, limits };

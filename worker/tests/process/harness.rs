@@ -87,7 +87,7 @@ impl Worker {
     pub fn receive(&mut self) -> Option<FromWorker> {
         let mut bytes = [0_u8; 64 * 1024];
         loop {
-            if let Some(message) = self.decoder.next().unwrap() {
+            if let Some(message) = self.decoder.next_message().unwrap() {
                 return Some(message);
             }
             let read = match self.stream.read(&mut bytes) {
