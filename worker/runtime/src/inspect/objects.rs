@@ -51,7 +51,7 @@ impl Inspector<'_, '_> {
         } else if object.is_weak_map() || object.is_weak_set() {
             let name = if object.is_weak_map() { "WeakMap" } else { "WeakSet" };
             self.out.push(&format!("{name} {{<items unknown>}}"));
-        } else if !self.boxed_primitive(scope, object) {
+        } else if !self.boxed_primitive(object) {
             self.plain(scope, object, parents, depth);
         }
     }
@@ -135,11 +135,8 @@ impl Inspector<'_, '_> {
         self.out.push(&regexp::flags(scope, regexp));
     }
 
-    fn boxed_primitive(
-        &mut self,
-        scope: &mut v8::PinScope<'_, '_>,
-        object: v8::Local<'_, v8::Object>,
-    ) -> bool {
+    /// `new Number(1)` and its like. V8's API does not give their value away.
+    fn boxed_primitive(&mut self, object: v8::Local<'_, v8::Object>) -> bool {
         let kind = match () {
             () if object.is_number_object() => "Number",
             () if object.is_string_object() => "String",
@@ -149,7 +146,6 @@ impl Inspector<'_, '_> {
             () => return false,
         };
         self.out.push(&format!("[{kind}]"));
-        let _ = scope;
         true
     }
 

@@ -53,6 +53,7 @@ const SHOWN: &[(&str, &str)] = &[
     ("Promise.resolve({a: 1})", r#"Promise {<fulfilled>: {"a":1}}"#),
     ("new Promise(() => {})", "Promise {<pending>}"),
     ("(p => (p.catch(() => {}), p))(Promise.reject(1))", "Promise {<rejected>: 1}"),
+    ("new Number(4)", "[Number]"),
     ("new WeakMap()", "WeakMap {<items unknown>}"),
     ("new WeakSet()", "WeakSet {<items unknown>}"),
     ("(o => (o.self = o, o.list = [o], o))({})", r#"{"self":[Circular],"list":[[Circular]]}"#),
