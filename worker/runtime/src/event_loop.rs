@@ -4,7 +4,7 @@ use mcp_v8_protocol::{Failure, FailureKind};
 
 use crate::module::{self, Evaluating};
 use crate::state::State;
-use crate::{engine, errors, rejections, timers};
+use crate::{engine, errors, rejections, thrown, timers};
 
 /// Runs until nothing is left to run.
 ///
@@ -60,10 +60,9 @@ fn check_turn(
         let reason = evaluating.promise.result(scope);
         let mut failure = errors::describe(scope, state, FailureKind::Thrown, reason, None);
         if failure.line.is_none() {
-            errors::set_position(
-                &mut failure,
-                rejections::take_position(state, evaluating.promise),
-            );
+            let rejected_at = rejections::take_position(state, evaluating.promise);
+            let thrown_at = thrown::position_of(scope, state, reason);
+            errors::set_position(&mut failure, rejected_at.or(thrown_at));
         }
         return Err(failure);
     }

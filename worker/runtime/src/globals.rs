@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use v8::MapFnTo;
 
-use crate::{console, microtasks, timers};
+use crate::{console, microtasks, thrown, timers};
 
 /// A native function and where it goes.
 struct Binding {
@@ -45,7 +45,17 @@ const REMOVED: &[&str] = &["SharedArrayBuffer"];
 
 /// Addresses of all native code the snapshot refers to.
 pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
-    bindings().iter().map(|binding| v8::ExternalReference { function: binding.function }).collect()
+    bindings()
+        .iter()
+        .map(|binding| binding.function)
+        .chain([note_thrown()])
+        .map(|function| v8::ExternalReference { function })
+        .collect()
+}
+
+/// The function of [`thrown`] that `import.meta` carries.
+pub(crate) fn note_thrown() -> v8::FunctionCallback {
+    thrown::note.map_fn_to()
 }
 
 /// Why the globals could not be made.

@@ -31,6 +31,7 @@ mod source;
 mod stack;
 mod state;
 mod stop;
+mod thrown;
 mod timers;
 
 pub use console::ConsoleSink;

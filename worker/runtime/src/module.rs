@@ -2,9 +2,9 @@
 
 use mcp_v8_protocol::{Failure, FailureKind};
 
-use crate::errors;
 use crate::source::{self, Position, Prepared};
 use crate::state::State;
+use crate::{errors, globals, thrown};
 
 /// A module whose evaluation has begun.
 pub(crate) struct Evaluating<'s> {
@@ -131,7 +131,7 @@ pub(crate) fn import_dynamically<'s>(
     Some(resolver.get_promise(scope))
 }
 
-/// `import.meta.url` names the source as stack traces do.
+/// `import.meta.url` names the source as stack traces do; `thrown` is what throws are compiled to.
 pub(crate) unsafe extern "C" fn initialize_import_meta(
     context: v8::Local<'_, v8::Context>,
     _: v8::Local<'_, v8::Module>,
@@ -143,6 +143,15 @@ pub(crate) unsafe extern "C" fn initialize_import_meta(
     let url = format!("file:///{}", state.positions().script_name());
     if let (Some(key), Some(url)) = (v8::String::new(scope, "url"), v8::String::new(scope, &url)) {
         let _ = meta.create_data_property(scope, key.into(), url.into());
+    }
+    let function = v8::Function::builder_raw(globals::note_thrown())
+        .constructor_behavior(v8::ConstructorBehavior::Throw)
+        .build(scope);
+    if let (Some(key), Some(function)) = (v8::String::new(scope, thrown::NAME), function) {
+        let hidden = v8::PropertyAttribute::DONT_ENUM
+            | v8::PropertyAttribute::READ_ONLY
+            | v8::PropertyAttribute::DONT_DELETE;
+        let _ = meta.define_own_property(scope, key.into(), function.into(), hidden);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::heap::HeapGuard;
 use crate::rejections::Rejections;
 use crate::source::PositionMap;
 use crate::stop::Stopper;
+use crate::thrown::Thrown;
 use crate::timers::Timers;
 
 /// State of one isolate.
@@ -23,6 +24,8 @@ pub(crate) struct State {
     pub(crate) rejections: RefCell<Rejections>,
     /// The first exception that left a microtask.
     pub(crate) uncaught: RefCell<Option<Failure>>,
+    /// The last value thrown that is no error.
+    pub(crate) thrown: RefCell<Option<Thrown>>,
     /// The accessor behind `stack` of every error, once it was needed.
     pub(crate) stack_getter: OnceCell<v8::Global<v8::Function>>,
     positions: RefCell<Rc<PositionMap>>,
@@ -37,6 +40,7 @@ impl State {
             timers: RefCell::default(),
             rejections: RefCell::default(),
             uncaught: RefCell::default(),
+            thrown: RefCell::default(),
             stack_getter: OnceCell::new(),
             positions: RefCell::new(Rc::new(PositionMap::identity())),
             stopper,

@@ -9,6 +9,7 @@
 //! main thread of a process that serves one job, where running out of stack is a fault the process
 //! answers before it ends; [`is_preparing`] tells that fault from others.
 
+mod edits;
 mod position;
 mod prepare;
 mod typescript;

@@ -10,11 +10,18 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// The beginning of a source.
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
+
     /// Where the byte `offset` of `source` lies.
     pub(crate) fn of_offset(source: &str, offset: usize) -> Self {
-        let head = &source[..source.floor_char_boundary(offset)];
-        let (mut line, mut line_start) = (1, 0);
-        let mut chars = head.char_indices().peekable();
+        Self::START.after(&source[..source.floor_char_boundary(offset)])
+    }
+
+    /// Where one is after `text` that begins here.
+    pub(crate) fn after(self, text: &str) -> Self {
+        let (mut line, mut line_start) = (self.line, 0);
+        let mut chars = text.char_indices().peekable();
         while let Some((at, char)) = chars.next() {
             match char {
                 // A carriage return and its line feed end one line.
@@ -26,7 +33,8 @@ impl Position {
                 _ => {}
             }
         }
-        Self { line, column: units(&head[line_start..]) + 1 }
+        let first_column = if line == self.line { self.column } else { 1 };
+        Self { line, column: first_column + units(&text[line_start..]) }
     }
 }
 

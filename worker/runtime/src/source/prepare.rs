@@ -1,17 +1,23 @@
 //! Chooses the language and exposes the result.
 
 use oxc::allocator::Allocator;
-use oxc::ast::ast::{Program, Statement};
+use oxc::ast::ast::{Expression, Program, Statement, ThrowStatement};
+use oxc::ast_visit::{Visit, walk};
 use oxc::diagnostics::OxcDiagnostic;
 use oxc::parser::Parser;
 use oxc::span::{GetSpan, SourceType, Span};
 
-use super::{Insertion, JS_NAME, Position, PositionMap, typescript, units};
+use super::edits::Edits;
+use super::{Insertion, JS_NAME, Position, PositionMap, typescript};
+use crate::thrown;
 
-/// Put before and after the expression whose value is the result. The comma keeps an anonymous
-/// function from being named `default`.
-const RESULT_PREFIX: &str = "export default (0,";
+/// Put before and after the expression whose value is the result.
+const RESULT_PREFIX: &str = "export default (";
 const RESULT_SUFFIX: &str = ")";
+
+/// The prefix for a function or class: the comma keeps one without a name from being named
+/// `default`. Elsewhere it would move the place that V8 gives for an error.
+const FUNCTION_RESULT_PREFIX: &str = "export default (0,";
 
 /// A source that V8 can compile.
 #[derive(Debug)]
@@ -35,7 +41,7 @@ pub(super) fn prepare(source: &str) -> Result<Prepared, SyntaxError> {
     let allocator = Allocator::default();
     let javascript = match parse(&allocator, source, SourceType::mjs()) {
         Ok(program) => {
-            let (code, insertions) = expose_result(source, &program);
+            let (code, insertions) = instrument(source, &program);
             return Ok(Prepared {
                 code,
                 positions: PositionMap::new(JS_NAME, Vec::new(), insertions),
@@ -45,7 +51,7 @@ pub(super) fn prepare(source: &str) -> Result<Prepared, SyntaxError> {
     };
     match parse(&allocator, source, typescript::source_type()) {
         Ok(program) => {
-            let (text, insertions) = expose_result(source, &program);
+            let (text, insertions) = instrument(source, &program);
             typescript::strip(&text, insertions)
         }
         // Whoever got further is the better judge of what the author meant.
@@ -91,35 +97,53 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// `source` with its last expression statement as default export, and what was put in.
-fn expose_result(source: &str, program: &Program<'_>) -> (String, Vec<Insertion>) {
-    let Some(span) = result_span(program) else { return (source.to_owned(), Vec::new()) };
-    let (start, end) = (span.start as usize, span.end as usize);
-    let (Some(head), Some(expression), Some(tail)) =
-        (source.get(..start), source.get(start..end), source.get(end..))
-    else {
-        return (source.to_owned(), Vec::new());
-    };
-    let code = [head, RESULT_PREFIX, expression, RESULT_SUFFIX, tail].concat();
-    let suffix_at = Position::of_offset(&code, start + RESULT_PREFIX.len() + expression.len());
-    let insertions = vec![
-        Insertion { at: Position::of_offset(source, start), units: units(RESULT_PREFIX) },
-        Insertion { at: suffix_at, units: units(RESULT_SUFFIX) },
-    ];
-    (code, insertions)
+/// `source` with its last expression statement as default export and its throws noted, and what was
+/// put in for that.
+fn instrument(source: &str, program: &Program<'_>) -> (String, Vec<Insertion>) {
+    let mut throws = Throws::default();
+    throws.visit_program(program);
+    let mut edits = throws.edits;
+    if let Some((span, prefix)) = result_span(program) {
+        edits.wrap(span, (prefix, RESULT_SUFFIX));
+    }
+    edits.apply(source)
+}
+
+/// Finds what is thrown.
+#[derive(Default)]
+struct Throws {
+    edits: Edits,
+}
+
+impl<'a> Visit<'a> for Throws {
+    fn visit_throw_statement(&mut self, statement: &ThrowStatement<'a>) {
+        self.edits.wrap(statement.argument.span(), thrown::CALL);
+        walk::walk_throw_statement(self, statement);
+    }
 }
 
 /// The expression whose value is the result: the last statement, unless the author exports a
-/// default. Declarations that leave no code do not count.
-fn result_span(program: &Program<'_>) -> Option<Span> {
+/// default; and what to put before it. Declarations that leave no code do not count.
+fn result_span(program: &Program<'_>) -> Option<(Span, &'static str)> {
     if program.body.iter().any(is_default_export) {
         return None;
     }
     match program.body.iter().rev().find(|statement| !leaves_no_code(statement)) {
-        Some(Statement::ExpressionStatement(statement)) => Some(statement.expression.span()),
+        Some(Statement::ExpressionStatement(statement)) => {
+            let expression = &statement.expression;
+            let prefix = match expression.get_inner_expression() {
+                Expression::FunctionExpression(_)
+                | Expression::ArrowFunctionExpression(_)
+                | Expression::ClassExpression(_) => FUNCTION_RESULT_PREFIX,
+                _ => RESULT_PREFIX,
+            };
+            Some((expression.span(), prefix))
+        }
         Some(_) => None,
         // A lone string is read as a directive.
-        None => program.directives.last().map(|directive| directive.expression.span),
+        None => {
+            program.directives.last().map(|directive| (directive.expression.span, RESULT_PREFIX))
+        }
     }
 }
 
