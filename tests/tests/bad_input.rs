@@ -111,6 +111,17 @@ const CASES: &[Case] = &[
         message: "Out of memory: V8 heap limit exceeded. Try increasing heap_memory_max_mb.",
     },
     Case { code: "new ArrayBuffer(2 * 1024 ** 3)", kind: &["script_error"], message: "RangeError" },
+    // Memory that V8 does not count.
+    Case {
+        code: "new ArrayBuffer(1, { maxByteLength: 2 ** 33 }).resize(2 ** 32)",
+        kind: &["script_error"],
+        message: "RangeError",
+    },
+    Case {
+        code: "const all = []; for (;;) all.push(new WebAssembly.Memory({ initial: 1000 }))",
+        kind: &["out_of_memory", "script_error"],
+        message: "",
+    },
     Case {
         code: "let s = 'x'; for (;;) s += s",
         kind: &["script_error", "out_of_memory"],
@@ -122,7 +133,7 @@ const CASES: &[Case] = &[
         message: "RangeError: Maximum call stack size exceeded",
     },
     Case { code: "await new Promise(() => {})", kind: &["stalled"], message: "await" },
-    Case { code: "throw null", kind: &["script_error"], message: "null" },
+    Case { code: "\n throw null", kind: &["script_error"], message: "null" },
     Case {
         code: "throw new Proxy({}, { get() { throw 1 }, ownKeys() { throw 2 }, getPrototypeOf() { throw 3 } })",
         kind: &["script_error"],

@@ -16,6 +16,13 @@ pub(crate) const CONTROL_STACK_BYTES: usize = 128 * 1024;
 /// needs it; V8 itself stays far below.
 pub(crate) const STACK_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Memory of the process beside the job's heap and buffers, in bytes: V8's own structures, the
+/// room its garbage collector and the end of an over-full heap need, stacks.
+pub(crate) const MEMORY_SLACK_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Memory that reading the source takes, in bytes per byte of source.
+pub(crate) const MEMORY_BYTES_PER_CODE_BYTE: u64 = 48;
+
 /// Stack that signal handlers run on, in bytes.
 pub(crate) const SIGNAL_STACK_BYTES: usize = 64 * 1024;
 

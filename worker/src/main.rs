@@ -100,6 +100,7 @@ fn execute(
     mut runtime: Runtime,
     job: &Job,
 ) -> Result<(), WorkerError> {
+    sandbox::limit_memory(job)?;
     if runtime.heap_bytes() != job.limits.heap_bytes {
         drop(runtime);
         runtime = Runtime::new(SNAPSHOT, job.limits.heap_bytes)?;

@@ -2,7 +2,7 @@
 //!
 //! Here is what the process can do to itself alone; the order is part of the contract. Namespaces
 //! and cgroup are the supervisor's to set up before `exec`. The layers that follow (closing other
-//! descriptors, resource limits for memory and processes, an empty root, no new privileges,
+//! descriptors, resource limits for processes, an empty root, no new privileges,
 //! Landlock, dropping capabilities, and a system call filter last of all) each become a file
 //! beside these and a line in [`enter`].
 
@@ -29,6 +29,8 @@ pub(crate) enum SandboxError {
         error: rustix::io::Errno,
     },
 }
+
+pub(crate) use resources::limit_memory;
 
 /// Puts on every layer, or says which one failed.
 pub(crate) fn enter() -> Result<(), SandboxError> {
