@@ -81,6 +81,9 @@ pub const WAIT_SECS_DEFAULT: u64 = 30;
 /// Bytes of a request body: room for the largest code in JSON escapes of two bytes a byte.
 pub const BODY_BYTES_MAX: usize = 2 * CODE_BYTES_MAX + 64 * 1024;
 
+/// Bytes of all request bodies that one listener reads at once. Past it: 503.
+pub const BODIES_BYTES_MAX: usize = 512 * 1024 * 1024;
+
 /// Connections open at once on one listener; the next one waits to be accepted.
 pub const CONNECTIONS_MAX: usize = 1024;
 
@@ -108,11 +111,25 @@ pub const LIST_MAX: u64 = 1000;
 /// Sessions of the legacy HTTP+SSE transport open at once.
 pub const SSE_SESSIONS_MAX: usize = 512;
 
+/// Sessions of Streamable HTTP open at once (revisions up to 2025-11-25 have sessions). One that is
+/// idle for five minutes is closed.
+pub const MCP_SESSIONS_MAX: usize = 2048;
+
 /// Messages waiting in one direction of an SSE session.
 pub const SSE_QUEUE_DEPTH_MAX: usize = 64;
 
 /// Bytes of console text in one progress notification.
 pub const PROGRESS_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a script that are hashed on the thread that serves its request; longer ones are hashed
+/// on a blocking thread.
+pub const HASH_INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// How often a comment keeps an idle SSE stream open through proxies.
+pub const SSE_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Bytes of the MCP library's own error text that are passed on.
+pub const LIBRARY_ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// Pause between two progress notifications, so that a flood of lines becomes few messages.
 pub const PROGRESS_PAUSE: Duration = Duration::from_millis(20);

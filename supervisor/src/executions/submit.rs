@@ -6,12 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::registry::Digest;
 use crate::limits::{
-    CODE_BYTES_MAX, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN, HEAP_MB_MAX,
-    HEAP_MB_MIN, IDEMPOTENCY_KEY_BYTES_MAX,
+    CODE_BYTES_MAX, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN, HASH_INLINE_BYTES_MAX,
+    HEAP_MB_MAX, HEAP_MB_MIN, IDEMPOTENCY_KEY_BYTES_MAX,
 };
-
-/// Code longer than this is hashed on a blocking thread.
-const HASH_INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// A script and what its caller wants for it. Absent limits take the server's defaults.
 #[derive(Debug, Clone, Default)]

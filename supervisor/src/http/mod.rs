@@ -5,6 +5,7 @@
 //!   says so the same way.
 //! * Every route is in the OpenAPI description, because both come from the same registration.
 
+mod body;
 mod error;
 mod exec;
 mod executions;
@@ -21,6 +22,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::body::BodyBudget;
 pub use self::error::ApiError;
 pub use self::guard::Guard;
 use crate::app::SharedApp;
@@ -72,6 +74,7 @@ pub fn router(app: SharedApp, guard: Guard, transport: Router) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(BodyBudget::default(), body::account))
         .layer(middleware::from_fn_with_state(guard, guard::check))
 }
 

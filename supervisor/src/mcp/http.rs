@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Mcp;
 use crate::app::SharedApp;
-use crate::limits::BODY_BYTES_MAX;
+use crate::http::ApiError;
+use crate::limits::{BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSIONS_MAX};
 
-/// Bytes of the library's own error text that are passed on.
-const ERROR_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Later revisions have no sessions.
+const LAST_REVISION_WITH_SESSIONS: &str = "2025-11-25";
 
 /// The routes. `stop` ends open streams.
 pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
@@ -29,8 +30,32 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
         .with_cancellation_token(stop);
     let handler = Mcp::new(app);
     let sessions = Arc::new(LocalSessionManager::default());
-    let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
-    Router::new().route_service("/mcp", service).layer(middleware::from_fn(mend_answers))
+    let service =
+        StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
+    Router::new()
+        .route_service("/mcp", service)
+        .layer(middleware::from_fn_with_state(sessions, bound_sessions))
+        .layer(middleware::from_fn(mend_answers))
+}
+
+/// Refuses what would open one session too many. A request without a session id and of a revision
+/// that has sessions can only be the beginning of one.
+async fn bound_sessions(
+    State(sessions): State<Arc<LocalSessionManager>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    let version = headers.get("mcp-protocol-version").and_then(|value| value.to_str().ok());
+    let opens = request.method() == Method::POST
+        && !headers.contains_key("mcp-session-id")
+        // Revisions are dates, so they compare as text.
+        && version.is_none_or(|version| version <= LAST_REVISION_WITH_SESSIONS);
+    if opens && sessions.sessions.read().await.len() >= MCP_SESSIONS_MAX {
+        let message = format!("overloaded: {MCP_SESSIONS_MAX} MCP sessions are open");
+        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+    }
+    next.run(request).await
 }
 
 /// Two answers of the library that real clients stumble over.
@@ -53,7 +78,7 @@ async fn mend_answers(request: Request, next: Next) -> Response {
     if !is_json || response.status() != StatusCode::UNSUPPORTED_MEDIA_TYPE {
         return response;
     }
-    let text = axum::body::to_bytes(response.into_body(), ERROR_TEXT_BYTES_MAX).await;
+    let text = axum::body::to_bytes(response.into_body(), LIBRARY_ERROR_BYTES_MAX).await;
     let text = text.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
     let message = format!("Malformed JSON-RPC message: {text}");
     let body = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": message}});

@@ -10,7 +10,6 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -32,10 +31,7 @@ use uuid::Uuid;
 use super::Mcp;
 use crate::app::SharedApp;
 use crate::http::ApiError;
-use crate::limits::{BODY_BYTES_MAX, SSE_QUEUE_DEPTH_MAX, SSE_SESSIONS_MAX};
-
-/// How often a comment keeps an idle stream open through proxies.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use crate::limits::{BODY_BYTES_MAX, SSE_KEEP_ALIVE, SSE_QUEUE_DEPTH_MAX, SSE_SESSIONS_MAX};
 
 type Inbox = mpsc::Sender<ClientJsonRpcMessage>;
 
@@ -92,7 +88,7 @@ async fn open(State(sessions): State<Sessions>) -> Result<Response, ApiError> {
         }
     });
     Ok(Sse::new(events(id, outbox, registered))
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .keep_alive(KeepAlive::new().interval(SSE_KEEP_ALIVE))
         .into_response())
 }
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 const SCRIPT: &str = "1+1";
 const RESULT: &str = "2";
 const HEAP_BYTES: u64 = 128 * 1024 * 1024;
+const STARTS: usize = 20;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 struct Row {
@@ -66,6 +67,7 @@ async fn main() {
     }
     assert_eq!(what, "exec", "usage: mcp-v8-bench exec [--seconds N]");
     let time = Duration::from_secs(seconds);
+    start().await;
     println!("| what | executions | per second | p50 ms | p99 ms | CPU ms each | peak MiB |");
     println!("|---|---|---|---|---|---|---|");
     pool(1, time).await.print();
@@ -73,6 +75,24 @@ async fn main() {
     for clients in [1, 16] {
         http(clients, time).await.print();
     }
+}
+
+/// Time from starting the server to its first "ready".
+async fn start() {
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        drop(Server::start(&[]).await);
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    let ms = |at: usize| times[at].as_secs_f64() * 1000.0;
+    println!(
+        "start to ready: median {:.0} ms, worst {:.0} ms of {STARTS}",
+        ms(STARTS / 2),
+        ms(STARTS - 1)
+    );
+    println!();
 }
 
 /// Runs `once` from `clients` loops until `time` is over; errors end the bench.

@@ -4,7 +4,6 @@
 //! Cancelling or dropping the call cancels the script.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rmcp::model::{
     CallToolResult, JsonObject, ProgressNotificationParam, ProgressToken, Tool, ToolAnnotations,
@@ -213,7 +212,7 @@ async fn follow(execution: &Arc<Execution>, peer: &Peer<RoleServer>, token: Prog
             return;
         }
         if !ended {
-            tokio::time::sleep(PROGRESS_PAUSE.min(Duration::from_millis(100))).await;
+            tokio::time::sleep(PROGRESS_PAUSE).await;
         }
     }
 }
