@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 
@@ -83,21 +83,22 @@ pub(crate) const LIMITS: JobLimits =
 
 /// Runs `code`.
 pub(crate) fn run(code: &str) -> Ran {
-    run_with(code, LIMITS, |_| {})
+    run_with(code, LIMITS, |_, _| {})
 }
 
-/// Runs `code` after `before` has seen what stops it.
+/// Runs `code` after `before` has seen what stops it, and what tells of its first console text.
 pub(crate) fn run_with(
     code: &str,
     limits: JobLimits,
-    before: impl FnOnce(Stopper) + Send + 'static,
+    before: impl FnOnce(Stopper, Receiver<()>) + Send + 'static,
 ) -> Ran {
     let code = code.to_owned();
     with_v8(move |snapshot| {
         let mut runtime = Runtime::new(snapshot, limits.heap_bytes).unwrap();
         runtime.warm_up();
-        let sink = Rc::new(Collected::default());
-        before(runtime.stopper());
+        let (first, begun) = channel();
+        let sink = Rc::new(Collected { first: Cell::new(Some(first)), ..Collected::default() });
+        before(runtime.stopper(), begun);
         let job = Job { execution_id: "test".to_owned(), attempt: 1, code, limits };
         let done = runtime.run(&job, Rc::<Collected>::clone(&sink));
         Ran {
@@ -113,11 +114,16 @@ pub(crate) fn run_with(
 struct Collected {
     text: RefCell<String>,
     truncated: Cell<bool>,
+    first: Cell<Option<Sender<()>>>,
 }
 
 impl ConsoleSink for Collected {
     fn write(&self, text: &str) {
         self.text.borrow_mut().push_str(text);
+        if let Some(first) = self.first.take() {
+            // A test that does not wait for it has let its end go.
+            let _ = first.send(());
+        }
     }
 
     fn truncated(&self) {

@@ -240,7 +240,7 @@ fn a_full_heap_fails_in_the_words_clients_know() {
         "let a = []; try { for (;;) a.push([1]) } catch { 'caught' } finally { a = null }",
     ] {
         let limits = JobLimits { heap_bytes: 16 << 20, ..LIMITS };
-        let failure = run_with(code, limits, |_| {}).failure(FailureKind::OutOfMemory);
+        let failure = run_with(code, limits, |_, _| {}).failure(FailureKind::OutOfMemory);
         assert_eq!(
             failure.message,
             "Out of memory: V8 heap limit exceeded. Try increasing heap_memory_max_mb."
@@ -280,15 +280,14 @@ fn a_stop_ends_whatever_the_script_does() {
         "throw {get x() { return 1 }, toJSON() { for (;;); }}",
     ] {
         let started = Instant::now();
-        let ran = run_with(code, LIMITS, |stopper| {
-            // Not before the script runs: the thread has to be under way first. A stop that comes
-            // early must hold as well, so the time does not matter to the outcome.
+        let begun = format!("console.log('begun'); {code}");
+        let ran = run_with(&begun, LIMITS, |stopper, begun| {
             thread::spawn(move || {
-                thread::sleep(Duration::from_millis(30));
+                begun.recv().unwrap();
                 stopper.stop();
             });
         });
-        assert_eq!(ran.console, "", "for {code}");
+        assert_eq!(ran.console, "begun\n", "for {code}");
         ran.failure(FailureKind::Stopped);
         assert!(started.elapsed() < Duration::from_secs(20), "for {code}");
     }
@@ -296,7 +295,7 @@ fn a_stop_ends_whatever_the_script_does() {
 
 #[test]
 fn a_stop_before_the_script_begins_holds() {
-    let ran = run_with("console.log('ran')", LIMITS, |stopper| stopper.stop());
+    let ran = run_with("console.log('ran')", LIMITS, |stopper, _| stopper.stop());
     assert_eq!(ran.console, "");
     ran.failure(FailureKind::Stopped);
 }

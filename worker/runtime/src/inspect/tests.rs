@@ -192,12 +192,12 @@ fn methods_of_console_have_their_form() {
 fn the_budget_cuts_within_a_character_and_says_so_once() {
     let limits = mcp_v8_protocol::JobLimits { console_bytes: 10, ..LIMITS };
     let ran =
-        run_with("console.log('ab'); console.log('éééé'); console.log('x'); 7", limits, |_| {});
+        run_with("console.log('ab'); console.log('éééé'); console.log('x'); 7", limits, |_, _| {});
     assert_eq!(ran.console, "ab\nééé");
     assert!(ran.truncated);
     assert_eq!(ran.result().as_deref(), Some("7"));
 
-    let exact = run_with("console.log('123456789')", limits, |_| {});
+    let exact = run_with("console.log('123456789')", limits, |_, _| {});
     assert_eq!(exact.console, "123456789\n");
     assert!(!exact.truncated, "at the bound nothing is lost");
 }
