@@ -18,8 +18,8 @@ pub mod message;
 
 pub use codec::{DecodeError, Decoder, EncodeError, Wire, encode};
 pub use message::{
-    Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits, Outcome,
-    Ready, ToWorker, Usage,
+    Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits, Layer,
+    LayerReport, Outcome, Ready, ToWorker, Usage,
 };
 
 /// Version of the frames. Carried in every header; the other side must have the same.

@@ -61,6 +61,48 @@ pub struct Ready {
     pub worker_version: String,
     /// Version of V8, for logs and heap snapshots.
     pub v8_version: String,
+    /// Every layer of the sandbox it tried to put on; empty when it was told to put on none.
+    pub sandbox: Vec<LayerReport>,
+}
+
+/// What became of one layer of the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct LayerReport {
+    /// Which layer.
+    pub layer: Layer,
+    /// Why it is not on; `None` when it is.
+    pub missing: Option<String>,
+}
+
+/// The layers of the sandbox that a worker puts on by itself, in the order it does so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum Layer {
+    /// Nothing but the socket and the log pipe is open.
+    Descriptors,
+    /// Resource limits: no files written, few descriptors, no core dumps; memory once a job is known.
+    Resources,
+    /// No program the process could start gains privileges (`no_new_privs`).
+    NoNewPrivileges,
+    /// Landlock: no file, directory or TCP port.
+    Landlock,
+    /// No capability, and none to be had.
+    Capabilities,
+    /// System calls: an allow-list, everything else ends the process.
+    SystemCalls,
+}
+
+impl Layer {
+    /// Its name in logs, metrics and readiness.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Descriptors => "descriptors",
+            Self::Resources => "resources",
+            Self::NoNewPrivileges => "no_new_privileges",
+            Self::Landlock => "landlock",
+            Self::Capabilities => "capabilities",
+            Self::SystemCalls => "system_calls",
+        }
+    }
 }
 
 /// One script to run.

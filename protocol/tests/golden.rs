@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
-    Outcome, Ready, ToWorker, Usage, Wire, encode,
+    Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire, encode,
 };
 
 fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
@@ -55,6 +55,10 @@ fn frames_from_a_worker() {
             pid: 4711,
             worker_version: "0.1.0".to_owned(),
             v8_version: "15.2.1".to_owned(),
+            sandbox: vec![
+                LayerReport { layer: Layer::Landlock, missing: Some("no".to_owned()) },
+                LayerReport { layer: Layer::SystemCalls, missing: None },
+            ],
         }),
     );
     check("from_worker_console", &FromWorker::Console("[WARN] hé\n".to_owned()));

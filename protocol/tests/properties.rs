@@ -5,7 +5,7 @@
 
 use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
-    Outcome, Ready, ToWorker, Usage, Wire, encode,
+    Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire, encode,
 };
 use proptest::prelude::*;
 
@@ -38,6 +38,13 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
     ]
 }
 
+fn layer() -> impl Strategy<Value = LayerReport> {
+    let layer =
+        prop_oneof![Just(Layer::Descriptors), Just(Layer::Landlock), Just(Layer::SystemCalls)];
+    (layer, proptest::option::of(".{0,40}"))
+        .prop_map(|(layer, missing)| LayerReport { layer, missing })
+}
+
 fn from_worker() -> impl Strategy<Value = FromWorker> {
     let outcome = prop_oneof![
         (proptest::option::of(".{0,200}"), any::<bool>())
@@ -64,9 +71,11 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
     let fatal =
         prop_oneof![Just(FatalKind::OutOfMemory), Just(FatalKind::V8), Just(FatalKind::Worker)];
     prop_oneof![
-        (any::<u32>(), ".{0,20}", ".{0,20}").prop_map(|(pid, worker_version, v8_version)| {
-            FromWorker::Ready(Ready { pid, worker_version, v8_version })
-        }),
+        (any::<u32>(), ".{0,20}", ".{0,20}", proptest::collection::vec(layer(), 0..6)).prop_map(
+            |(pid, worker_version, v8_version, sandbox)| {
+                FromWorker::Ready(Ready { pid, worker_version, v8_version, sandbox })
+            }
+        ),
         ".{0,400}".prop_map(FromWorker::Console),
         Just(FromWorker::ConsoleTruncated),
         done,

@@ -16,6 +16,10 @@ pub(crate) const CONTROL_STACK_BYTES: usize = 128 * 1024;
 /// needs it; V8 itself stays far below.
 pub(crate) const STACK_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Descriptors a sandboxed process may have: the socket, the log, what wakes its second thread, and
+/// a few that libc opens in passing.
+pub(crate) const DESCRIPTORS_MAX: u64 = 16;
+
 /// Memory of the process beside the job's heap and buffers, in bytes: V8's own structures, the
 /// room its garbage collector and the end of an over-full heap need, stacks.
 pub(crate) const MEMORY_SLACK_BYTES: u64 = 256 * 1024 * 1024;

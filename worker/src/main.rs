@@ -25,6 +25,7 @@ use mcp_v8_runtime::{ConsoleSink, Runtime};
 
 use crate::outbox::{Outbox, OutboxError};
 use crate::receive::{ReceiveError, Receiver};
+use crate::sandbox::Sandbox;
 
 /// Isolate and context with all globals, made by the build script.
 static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/snapshot.bin"));
@@ -49,6 +50,9 @@ enum WorkerError {
 }
 
 fn main() -> ExitCode {
+    // The only argument: whether to shut itself in. Anything but the one word means yes.
+    let wanted = std::env::args().nth(1).as_deref() != Some("--sandbox=off");
+    let sandbox = Sandbox::begin(wanted);
     let outbox = match Outbox::new() {
         Ok(outbox) => Arc::new(outbox),
         Err(error) => {
@@ -57,7 +61,7 @@ fn main() -> ExitCode {
         }
     };
     outbox::install_last_words(&outbox);
-    match run(&outbox) {
+    match run(sandbox, &outbox) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mcp-v8-worker: {error}");
@@ -69,8 +73,8 @@ fn main() -> ExitCode {
 }
 
 /// Returns when the supervisor has hung up before there was a job; a job ends the process itself.
-fn run(outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
-    sandbox::enter()?;
+fn run(mut sandbox: Sandbox, outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
+    sandbox.enter()?;
     faults::install().map_err(WorkerError::Faults)?;
     mcp_v8_runtime::initialize();
     let mut receiver = Receiver::default();
@@ -81,10 +85,12 @@ fn run(outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
     };
     let mut runtime = Runtime::new(SNAPSHOT, hello.heap_bytes)?;
     runtime.warm_up();
+    let sandbox = sandbox.seal();
     outbox.send(&FromWorker::Ready(Ready {
         pid: std::process::id(),
         worker_version: env!("CARGO_PKG_VERSION").to_owned(),
         v8_version: mcp_v8_runtime::v8_version().to_owned(),
+        sandbox,
     }))?;
     match receiver.next()? {
         None => Ok(()),

@@ -84,6 +84,7 @@ impl Hostile {
             pid: std::process::id(),
             worker_version: version.to_owned(),
             v8_version: "none".to_owned(),
+            sandbox: Vec::new(),
         }));
     }
 

@@ -4,15 +4,21 @@ use mcp_v8_protocol::Job;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::SandboxError;
-use crate::limits::{MEMORY_BYTES_PER_CODE_BYTE, MEMORY_SLACK_BYTES, STACK_BYTES};
+use crate::limits::{DESCRIPTORS_MAX, MEMORY_BYTES_PER_CODE_BYTE, MEMORY_SLACK_BYTES, STACK_BYTES};
 
-/// No core dumps, which would hold the script's data, and stack enough for nested sources.
-pub(crate) fn limit() -> Result<(), SandboxError> {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    set(Resource::Core, none, "core")?;
+/// What every worker needs, sandbox or not: no core dumps, which would hold the script's data, and
+/// stack enough for nested sources.
+pub(crate) fn limit_start() -> Result<(), SandboxError> {
+    set(Resource::Core, fixed(0), "core")?;
     let hard = getrlimit(Resource::Stack).maximum;
     let soft = hard.map_or(STACK_BYTES, |hard| hard.min(STACK_BYTES));
     set(Resource::Stack, Rlimit { current: Some(soft), maximum: hard }, "stack")
+}
+
+/// No file grows, and there are no descriptors to spare.
+pub(crate) fn limit_all() -> Result<(), SandboxError> {
+    set(Resource::Fsize, fixed(0), "fsize")?;
+    set(Resource::Nofile, fixed(DESCRIPTORS_MAX), "nofile")
 }
 
 /// Bounds the memory of the process by what the job may use. V8 keeps its own count of heap and
@@ -26,7 +32,11 @@ pub(crate) fn limit_memory(job: &Job) -> Result<(), SandboxError> {
         .saturating_add(job.limits.buffer_bytes)
         .saturating_add((job.code.len() as u64).saturating_mul(MEMORY_BYTES_PER_CODE_BYTE))
         .saturating_add(MEMORY_SLACK_BYTES);
-    set(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(bytes) }, "data")
+    set(Resource::Data, fixed(bytes), "data")
+}
+
+fn fixed(limit: u64) -> Rlimit {
+    Rlimit { current: Some(limit), maximum: Some(limit) }
 }
 
 fn set(resource: Resource, rlimit: Rlimit, limit: &'static str) -> Result<(), SandboxError> {
