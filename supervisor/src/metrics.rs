@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::executions::SubmitError;
 use crate::executions::model::Status;
+use crate::pool::sandbox::Judgement;
 
 const FINISHED: &str = "mcp_v8_executions_finished_total";
 const REFUSED: &str = "mcp_v8_executions_refused_total";
@@ -24,6 +25,7 @@ const RETAINED_BYTES: &str = "mcp_v8_executions_retained_bytes";
 const WORKER_EXITS: &str = "mcp_v8_worker_exits_total";
 const WORKER_START_FAILURES: &str = "mcp_v8_worker_start_failures_total";
 const WORKER_START_SECONDS: &str = "mcp_v8_worker_start_seconds";
+const SANDBOX: &str = "mcp_v8_sandbox_layer";
 const WORKERS_IDLE: &str = "mcp_v8_workers_idle";
 
 /// Buckets of durations, in seconds.
@@ -50,6 +52,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(WORKER_EXITS, "Worker processes that ended, by cause");
     describe_counter!(WORKER_START_FAILURES, "Worker processes that did not get ready");
     describe_histogram!(WORKER_START_SECONDS, Unit::Seconds, "Time from spawn to ready");
+    describe_gauge!(SANDBOX, "Layers of the workers' sandbox: 1 when on");
     describe_gauge!(WORKERS_IDLE, "Workers that are ready and wait for a script");
     Ok(handle)
 }
@@ -102,6 +105,13 @@ pub fn worker_start_failed() {
 /// A worker got ready after `took`.
 pub fn worker_started(took: Duration) {
     histogram!(WORKER_START_SECONDS).record(took);
+}
+
+/// What keeps workers in.
+pub fn sandbox(judgement: &Judgement) {
+    for (layer, missing) in &judgement.layers {
+        gauge!(SANDBOX, "layer" => *layer).set(if missing.is_none() { 1.0 } else { 0.0 });
+    }
 }
 
 /// The number of ready workers changed.

@@ -25,6 +25,7 @@ use crate::http::{self, Guard};
 use crate::limits::{DRAIN_MAX, IDLE_WORKERS_MAX};
 use crate::mcp;
 use crate::metrics;
+use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
 
 /// How often histograms are folded so that they stay small.
@@ -39,6 +40,9 @@ pub enum ServeError {
          or name it with --worker-path"
     )]
     Worker(PathBuf),
+    /// The host does not allow the sandbox that is demanded.
+    #[error("{0}. To run with what this host allows: --sandbox=best-effort")]
+    Sandbox(String),
     /// The state directory cannot be used.
     #[error("--session-db-path {path}: {source}; choose a directory this user can write")]
     State {
@@ -98,6 +102,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
 
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
     let (executions, pool) = start_executions(&args, worker_path)?;
+    check_sandbox(&pool, args.sandbox).await?;
     let app = Arc::new(App {
         executions,
         pool,
@@ -170,6 +175,7 @@ fn start_executions(args: &Args, worker_path: PathBuf) -> Result<(Executions, Po
     let concurrent_max = args.max_concurrent_executions.map_or(cores, |n| n as usize);
     let pool = Pool::start(PoolSettings {
         worker_path,
+        sandbox: args.sandbox,
         idle_workers: concurrent_max.min(IDLE_WORKERS_MAX),
         heap_bytes: args.heap_memory_max * 1024 * 1024,
     })?;
@@ -180,6 +186,25 @@ fn start_executions(args: &Args, worker_path: PathBuf) -> Result<(Executions, Po
         console_bytes: args.console_bytes_max,
     };
     Ok((Executions::start(settings, pool.clone()), pool))
+}
+
+/// Says what keeps scripts in, once the first worker has started.
+async fn check_sandbox(pool: &Pool, mode: Mode) -> Result<(), ServeError> {
+    if mode == Mode::Off {
+        tracing::warn!(
+            "THE SANDBOX IS OFF: a script that breaks out of V8 has the rights of this server"
+        );
+        return Ok(());
+    }
+    let sandbox = pool.first_sandbox().await.map_err(ServeError::Sandbox)?;
+    metrics::sandbox(&sandbox);
+    for missing in &sandbox.missing {
+        tracing::warn!(%missing, "the sandbox is incomplete");
+    }
+    let on: Vec<_> =
+        sandbox.layers.iter().filter(|(_, why)| why.is_none()).map(|(layer, _)| *layer).collect();
+    tracing::info!(layers = on.join(","), "sandbox");
+    Ok(())
 }
 
 /// The worker program: the one named, or the one beside this program.

@@ -88,9 +88,18 @@ impl Server {
 
     /// Starts it with further flags and waits until it answers at all.
     pub async fn launch(flags: &[&str]) -> Self {
+        Self::launch_by(&[], flags).await
+    }
+
+    /// Starts it through another program and waits until it answers at all.
+    pub async fn launch_by(launcher: &[&str], flags: &[&str]) -> Self {
         let state = tempfile::tempdir().unwrap();
         let port = free_port();
-        let child = Command::new(binary("mcp-v8"))
+        let program = binary("mcp-v8");
+        let mut words: Vec<&str> = launcher.to_vec();
+        words.push(program.to_str().unwrap());
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(["--bind-host=127.0.0.1", &format!("--http-port={port}")])
             .arg(format!("--session-db-path={}", state.path().display()))
             .args(flags)

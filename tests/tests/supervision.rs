@@ -16,7 +16,8 @@ async fn hostile(mode: &str, flags: &[&str]) -> (Server, tempfile::TempDir) {
     let program = dir.path().join(format!("hostile-{mode}"));
     symlink(binary("mcp-v8-hostile-worker"), &program).unwrap();
     let worker = format!("--worker-path={}", program.display());
-    let server = Server::launch(&[&[worker.as_str()], flags].concat()).await;
+    // What it claims of a sandbox is another test's matter.
+    let server = Server::launch(&[&[worker.as_str(), "--sandbox=off"], flags].concat()).await;
     (server, dir)
 }
 

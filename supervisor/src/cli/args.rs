@@ -9,6 +9,7 @@ use crate::limits::{
     EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
     HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
 };
+use crate::pool::sandbox::Mode;
 
 const LISTENERS: &str = "Listeners (none: MCP over stdin and stdout)";
 const EXECUTIONS: &str = "Executions";
@@ -102,6 +103,12 @@ pub struct Args {
     #[arg(long, value_name = "PATH", help_heading = EXECUTIONS)]
     pub worker_path: Option<PathBuf>,
 
+    /// The sandbox around each script's process. `required`: the server does not start unless the
+    /// host denies it privileges, files and network and bounds its memory; `best-effort`: what the
+    /// host allows; `off`: none
+    #[arg(long, value_enum, default_value_t = Mode::Required, help_heading = EXECUTIONS)]
+    pub sandbox: Mode,
+
     /// Directory of everything that is kept on disk. It is made and checked at start; executions
     /// are held in memory in this release
     #[arg(
@@ -185,6 +192,10 @@ pub struct ExecArgs {
     /// The worker program [default: mcp-v8-worker beside this program]
     #[arg(long, value_name = "PATH")]
     pub worker_path: Option<PathBuf>,
+
+    /// The sandbox around the script's process, when it runs here
+    #[arg(long, value_enum, default_value_t = Mode::Required)]
+    pub sandbox: Mode,
 }
 
 impl Args {

@@ -16,6 +16,7 @@ pub(super) async fn run(args: &ExecArgs, code: String) -> Result<ExecutionInfo, 
     let heap_mb = args.heap_memory_max.unwrap_or(HEAP_MB_DEFAULT);
     let pool = Pool::start(PoolSettings {
         worker_path: worker_path(args.worker_path.as_deref())?,
+        sandbox: args.sandbox,
         idle_workers: 1,
         heap_bytes: heap_mb * 1024 * 1024,
     })?;

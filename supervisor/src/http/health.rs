@@ -1,5 +1,7 @@
 //! Health and metrics.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -16,6 +18,8 @@ pub struct Readiness {
     status: String,
     /// Why not.
     reasons: Vec<String>,
+    /// Layers of the sandbox: null when on, else why not. Empty when it is off.
+    sandbox: BTreeMap<String, Option<String>>,
 }
 
 /// Whether the process answers at all
@@ -39,7 +43,9 @@ pub async fn readyz(State(app): State<SharedApp>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
-    (code, Json(Readiness { status: status.to_owned(), reasons })).into_response()
+    let sandbox = app.pool.sandbox().unwrap_or_default().layers;
+    let sandbox = sandbox.into_iter().map(|(layer, why)| (layer.to_owned(), why)).collect();
+    (code, Json(Readiness { status: status.to_owned(), reasons, sandbox })).into_response()
 }
 
 /// Metrics in Prometheus' text format

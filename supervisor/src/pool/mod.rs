@@ -7,12 +7,13 @@
 //! * [`Pool::take`] gives the worker that has been ready longest, waits when there is none, and
 //!   fails at once while workers do not start at all.
 //!
-//! The operating system's sandbox is entered by the worker itself; the seam is
-//! `worker/src/sandbox/`.
+//! The operating system's sandbox is entered by the worker itself (`worker/src/sandbox/`) and judged
+//! from outside in [`sandbox`].
 
 mod breaker;
 mod logs;
 mod process;
+pub mod sandbox;
 mod spawner;
 mod worker;
 
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::breaker::Health;
 use self::breaker::{Breaker, backoff};
+use self::sandbox::{Judgement, Mode};
 use self::spawner::Spawner;
 pub use self::worker::{ConsoleEvent, StartError, Worker};
 use crate::metrics;
@@ -39,6 +41,8 @@ pub struct PoolSettings {
     pub worker_path: PathBuf,
     /// Ready workers to keep.
     pub idle_workers: usize,
+    /// What the sandbox must hold.
+    pub sandbox: Mode,
     /// Heap limit they are prepared for; a job with another one costs a rebuild of its isolate.
     pub heap_bytes: u64,
 }
@@ -74,6 +78,9 @@ pub struct Pool {
 struct Shared {
     spawner: Spawner,
     breaker: Breaker,
+    mode: Mode,
+    /// The sandbox of the first worker, or what it lacks of what is demanded.
+    sandbox: watch::Sender<Option<Result<Judgement, String>>>,
     takers: mpsc::UnboundedSender<Taker>,
     /// Slots with a ready worker queue here, in the order in which they got ready.
     waiting: Mutex<mpsc::UnboundedReceiver<Taker>>,
@@ -89,12 +96,15 @@ impl Pool {
     /// [`PoolError`]. A worker program that does not start is not one: see [`Pool::health`].
     pub fn start(settings: PoolSettings) -> Result<Self, PoolError> {
         let greeting = encode(&ToWorker::Hello(Hello { heap_bytes: settings.heap_bytes }))?;
-        let spawner = Spawner::start(settings.worker_path, logs::start()?, greeting)?;
+        let argument = if settings.sandbox == Mode::Off { "--sandbox=off" } else { "--sandbox=on" };
+        let spawner = Spawner::start(settings.worker_path, argument, logs::start()?, greeting)?;
         // Unbounded by itself; the executions that call `take` are bounded by their slots.
         let (takers, waiting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             spawner,
             breaker: Breaker::default(),
+            mode: settings.sandbox,
+            sandbox: watch::Sender::new(None),
             takers,
             waiting: Mutex::new(waiting),
             stop: CancellationToken::new(),
@@ -129,6 +139,20 @@ impl Pool {
         }
     }
 
+    /// The sandbox that workers have, once the first has started; or why the first was refused for
+    /// its sandbox. A worker that fails for another reason is not waited for longer than that.
+    pub async fn first_sandbox(&self) -> Result<Judgement, String> {
+        let mut sandbox = self.shared.sandbox.subscribe();
+        // The sender lives in `shared`.
+        let first = sandbox.wait_for(Option::is_some).await;
+        first.ok().and_then(|first| first.clone()).unwrap_or_else(|| Ok(Judgement::default()))
+    }
+
+    /// The sandbox of the first worker, if one has started.
+    pub fn sandbox(&self) -> Option<Judgement> {
+        self.shared.sandbox.borrow().clone()?.ok()
+    }
+
     /// What the pool can do at the moment.
     pub fn health(&self) -> Health {
         self.shared.breaker.subscribe().borrow().clone()
@@ -157,6 +181,23 @@ impl Pool {
     }
 }
 
+impl Shared {
+    /// The first start decides; a judgement of a worker that never started is replaced by a real one.
+    fn note_sandbox(&self, seen: Result<Judgement, String>) {
+        self.sandbox.send_if_modified(|known| {
+            let unknown = match known {
+                None => true,
+                Some(Ok(judgement)) => judgement.layers.is_empty() && *known != Some(seen.clone()),
+                Some(Err(_)) => false,
+            };
+            if unknown {
+                *known = Some(seen);
+            }
+            unknown
+        });
+    }
+}
+
 /// Keeps one ready worker until the pool stops.
 async fn slot(shared: Arc<Shared>) {
     let stop = shared.stop.clone();
@@ -174,12 +215,17 @@ async fn keep_one_ready(shared: &Shared) {
                 let pause = backoff(failures);
                 tracing::error!(%error, retry_in_ms = pause.as_millis() as u64, "a worker did not start");
                 metrics::worker_start_failed();
+                shared.note_sandbox(match &error {
+                    StartError::Sandbox(_) => Err(error.to_string()),
+                    _ => Ok(Judgement::default()),
+                });
                 shared.breaker.died(error.to_string(), Instant::now());
                 tokio::time::sleep(pause).await;
                 continue;
             }
         };
         failures = 0;
+        shared.note_sandbox(Ok(worker.sandbox().clone()));
         shared.breaker.started();
         metrics::idle_workers(1.0);
         let taker = tokio::select! {
@@ -212,7 +258,7 @@ async fn keep_one_ready(shared: &Shared) {
 async fn start(shared: &Shared) -> Result<Worker, StartError> {
     let begun = Instant::now();
     let spawned = shared.spawner.spawn().await.map_err(StartError::Spawn)?;
-    let worker = Worker::start(spawned, shared.reapers.clone()).await?;
+    let worker = Worker::start(spawned, shared.mode, shared.reapers.clone()).await?;
     metrics::worker_started(begun.elapsed());
     tracing::trace!(pid = worker.pid(), v8 = worker.v8_version(), "worker ready");
     Ok(worker)

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::process::{Exit, Process};
+use super::sandbox::{self, Judgement, Missing, Mode};
 use super::spawner::Spawned;
 use crate::executions::Outcome as ExecutionOutcome;
 use crate::executions::model::{ErrorDetail, ErrorKind};
@@ -67,9 +68,16 @@ pub enum StartError {
         /// Its version.
         theirs: String,
     },
+    /// It lacks a property that the operator demands.
+    #[error("the sandbox is incomplete: {}", list(.0))]
+    Sandbox(Vec<Missing>),
     /// It sent something else than a greeting.
     #[error("the worker broke the protocol while starting: {0}")]
     Protocol(Violation),
+}
+
+fn list(missing: &[Missing]) -> String {
+    missing.iter().map(Missing::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn last_words(fatal: &Option<Fatal>) -> String {
@@ -106,6 +114,7 @@ pub struct Worker {
     socket: UnixStream,
     decoder: Decoder<FromWorker>,
     v8_version: String,
+    sandbox: Judgement,
 }
 
 impl Worker {
@@ -113,15 +122,33 @@ impl Worker {
     ///
     /// # Errors
     /// [`StartError`]; the process is gone then.
-    pub async fn start(spawned: Spawned, reapers: TaskTracker) -> Result<Self, StartError> {
+    pub async fn start(
+        spawned: Spawned,
+        mode: Mode,
+        reapers: TaskTracker,
+    ) -> Result<Self, StartError> {
         let Spawned { pid, pidfd, socket } = spawned;
         let process = Process::new(pid, pidfd, reapers).map_err(StartError::Spawn)?;
         let socket = UnixStream::from_std(socket).map_err(StartError::Spawn)?;
-        let v8_version = String::new();
-        let mut worker = Self { process, socket, decoder: Decoder::default(), v8_version };
+        let mut worker = Self {
+            process,
+            socket,
+            decoder: Decoder::default(),
+            v8_version: String::new(),
+            sandbox: Judgement::default(),
+        };
         let ready = tokio::time::timeout(START_DEADLINE, worker.handshake())
             .await
             .unwrap_or(Err(StartError::Deadline));
+        let ready = ready.and_then(|ready| {
+            if mode != Mode::Off {
+                worker.sandbox = sandbox::judge(&ready.sandbox, pid);
+            }
+            if mode == Mode::Required && !worker.sandbox.missing.is_empty() {
+                return Err(StartError::Sandbox(worker.sandbox.missing.clone()));
+            }
+            Ok(ready)
+        });
         match ready {
             Ok(ready) => {
                 worker.v8_version = ready.v8_version;
@@ -166,6 +193,11 @@ impl Worker {
     /// The V8 it runs.
     pub fn v8_version(&self) -> &str {
         &self.v8_version
+    }
+
+    /// What keeps it in.
+    pub fn sandbox(&self) -> &Judgement {
+        &self.sandbox
     }
 
     /// Returns when an idle worker is no longer usable: it died, or spoke without being asked.

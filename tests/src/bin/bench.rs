@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mcp_v8_protocol::{Job, JobLimits};
+use mcp_v8_supervisor::pool::sandbox::Mode;
 use mcp_v8_supervisor::pool::{Pool, PoolSettings};
 use mcp_v8_tests::{Server, anonymous_memory_bytes, binary, cpu_seconds};
 use serde_json::{Value, json};
@@ -154,6 +155,7 @@ where
 async fn pool(clients: usize, time: Duration) -> Row {
     let settings = PoolSettings {
         worker_path: binary("mcp-v8-worker"),
+        sandbox: Mode::Required,
         idle_workers: clients.max(2),
         heap_bytes: HEAP_BYTES,
     };

@@ -7,13 +7,13 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Ready, ToWorker, encode};
+use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Layer, LayerReport, Ready, ToWorker, encode};
 
 fn main() {
     let name = std::env::args().next().unwrap_or_default();
     let mode = name.rsplit("hostile-").next().unwrap_or_default().to_owned();
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    let mut worker = Hostile { socket };
+    let mut worker = Hostile { socket, claims: Vec::new() };
     match mode.as_str() {
         "exits" => std::process::exit(3),
         "fatal" => {
@@ -24,6 +24,16 @@ fn main() {
         "garbage-at-start" => return worker.raw(&[0xff; 64]),
         "old" => return worker.ready("0.0.0"),
         _ => {}
+    }
+    if mode == "claims-a-sandbox" {
+        worker.claims = vec![
+            Layer::Descriptors,
+            Layer::Resources,
+            Layer::NoNewPrivileges,
+            Layer::Landlock,
+            Layer::Capabilities,
+            Layer::SystemCalls,
+        ];
     }
     worker.ready(env!("CARGO_PKG_VERSION"));
     if mode == "talks-idle" {
@@ -53,7 +63,7 @@ fn main() {
         "truncates-twice" => loop {
             worker.send(&FromWorker::ConsoleTruncated);
         },
-        "silent" => {}
+        "silent" | "claims-a-sandbox" => {}
         "stopped" => {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
                 .unwrap()
@@ -65,6 +75,7 @@ fn main() {
 
 struct Hostile {
     socket: UnixStream,
+    claims: Vec<Layer>,
 }
 
 impl Hostile {
@@ -84,7 +95,11 @@ impl Hostile {
             pid: std::process::id(),
             worker_version: version.to_owned(),
             v8_version: "none".to_owned(),
-            sandbox: Vec::new(),
+            sandbox: self
+                .claims
+                .iter()
+                .map(|layer| LayerReport { layer: *layer, missing: None })
+                .collect(),
         }));
     }
 
