@@ -2,11 +2,11 @@
 //!
 //! Put on last, when V8 is ready and before the first byte of a job: what only start-up needs is
 //! not here. The list was made by tracing scripts that use timers, Intl, Temporal, WebAssembly and
-//! all memory there is; three filters are stacked, of which the kernel takes the strictest answer.
+//! all memory there is; two filters are stacked, of which the kernel takes the stricter answer.
 //!
 //! * allowed: memory, time, the one socket, its own signals and threads;
-//! * answered with an error, because libc and V8 ask and can do without: files (`EACCES`), `clone3`
-//!   (`ENOSYS`, so that threads are made by a `clone` whose flags can be inspected);
+//! * answered with `ENOSYS`, because libc and V8 ask and can do without: files, and `clone3`, so that
+//!   threads are made by a `clone` whose flags can be inspected;
 //! * everything else: the process is killed (SIGSYS).
 
 use std::collections::BTreeMap;
@@ -62,8 +62,9 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_poll,
 ];
 
-/// Answered with `EACCES`: what may be asked in passing.
+/// Answered with `ENOSYS`: what may be asked in passing.
 const DENIED: &[libc::c_long] = &[
+    libc::SYS_clone3,
     libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_newfstatat,
@@ -124,13 +125,11 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Puts the filters on. Threads made later inherit them.
 pub(crate) fn filter() -> Result<(), FilterError> {
-    let errno = |number: i32| SeccompAction::Errno(number.unsigned_abs());
-    // The strictest first would have to allow putting on the others.
-    apply(any(DENIED), SeccompAction::Allow, errno(libc::EACCES))?;
-    apply(any(&[libc::SYS_clone3]), SeccompAction::Allow, errno(libc::ENOSYS))?;
+    // The stricter one last: it does not allow putting on another.
+    let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    apply(any(DENIED), SeccompAction::Allow, missing)?;
     let mut allowed = any(ALLOWED);
     allowed.extend(any(DENIED));
-    allowed.extend(any(&[libc::SYS_clone3]));
     allowed.extend(inspected()?);
     apply(allowed, SeccompAction::KillProcess, SeccompAction::Allow)
 }
