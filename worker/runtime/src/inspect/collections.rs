@@ -28,7 +28,9 @@ impl Inspector<'_, '_> {
             if array.has_own_property(scope, key) != Some(true) {
                 holes += 1;
                 if holes > INSPECT_ITEMS_MAX {
-                    self.more(&mut shown, array.length() - at + holes as u32 - 1);
+                    // In 64 bits: `holes` counts the one at `at` as well.
+                    let rest = u64::from(array.length() - at) + holes as u64 - 1;
+                    self.more(&mut shown, rest);
                     self.out.push("]");
                     return;
                 }
@@ -62,7 +64,7 @@ impl Inspector<'_, '_> {
         *shown += 1;
     }
 
-    fn more(&mut self, shown: &mut usize, count: u32) {
+    fn more(&mut self, shown: &mut usize, count: u64) {
         self.separate(shown);
         self.out.push(&format!("… {count} more"));
     }

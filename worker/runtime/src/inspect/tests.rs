@@ -32,6 +32,7 @@ const SHOWN: &[(&str, &str)] = &[
     ("new Set([1, 'a', [2]])", r#"Set(3) {1, "a", [2]}"#),
     ("[1, , 3, , , 6]", "[1,<1 empty item>,3,<2 empty items>,6]"),
     ("new Array(5)", "[<5 empty items>]"),
+    ("(a => (a[4294967294] = 1, a))([])", "[… 4294967295 more]"),
     ("Symbol('s')", "Symbol(s)"),
     ("({[Symbol.iterator]: 1})", "{[Symbol(Symbol.iterator)]:1}"),
     ("function f() {}", "[Function: f]"),
