@@ -24,7 +24,7 @@ pub(crate) struct State {
     pub(crate) rejections: RefCell<Rejections>,
     /// The first exception that left a microtask.
     pub(crate) uncaught: RefCell<Option<Failure>>,
-    /// The last value thrown that is no error.
+    /// The last value the module threw itself.
     pub(crate) thrown: RefCell<Option<Thrown>>,
     /// The accessor behind `stack` of every error, once it was needed.
     pub(crate) stack_getter: OnceCell<v8::Global<v8::Function>>,

@@ -32,6 +32,12 @@ fn the_result_is_the_default_export_or_the_last_expression() {
     assert_result("let p = Promise.resolve(Promise.resolve([1])); p", Some("[1]"));
     assert_result("new Promise(r => setTimeout(r, 5, 'late'))", Some("late"));
     assert_result("async () => {}", Some("[Function (anonymous)]"));
+    assert_result("main();\nfunction main() { return 42 }", Some("42"));
+    assert_result(
+        "function f(n) { if (n < 0) throw new RangeError('neg'); return n * 2 }
+         eval('(' + f + ')')(4) + f.toString().length",
+        Some("78"),
+    );
     for nothing in ["", " \n", "// c", "undefined", "let x = 1", "Promise.resolve()", "void 0"] {
         assert_result(nothing, None);
     }
@@ -70,7 +76,12 @@ fn failures_name_message_and_place() {
         ("throw null", (Thrown, "Uncaught null", Some((1, 7)))),
         ("\nlet x: any = 'text';\n  throw x", (Thrown, r#"Uncaught "text""#, Some((3, 9)))),
         ("await 0; throw {a: 1}", (Thrown, r#"Uncaught {"a":1}"#, Some((1, 16)))),
-        ("function f() { throw 1 } f()", (Thrown, "Uncaught 1", Some((1, 22)))),
+        ("if (1) {\n throw 1 }", (Thrown, "Uncaught 1", Some((2, 8)))),
+        // Where a function throws what is no error is not known.
+        ("function f() { throw 1 } f()", (Thrown, "Uncaught 1", None)),
+        ("\nthrow new Error('n')\n//# sourceURL=zzz.js", (Thrown, "Error: n", Some((2, 7)))),
+        ("\nthrow null\n//# sourceURL=zzz.js", (Thrown, "Uncaught null", Some((2, 7)))),
+        ("type A = 1;\nthrow null\n//# sourceURL=z", (Thrown, "Uncaught null", Some((2, 7)))),
         ("try { throw 1 } catch {} throw 2, 3", (Thrown, "Uncaught 3", Some((1, 32)))),
         ("throw new Proxy({}, {})", (Thrown, "Uncaught Proxy {}", Some((1, 7)))),
         ("setTimeout(() => {\n throw 'timer' })", (Thrown, r#"Uncaught "timer""#, Some((2, 2)))),

@@ -1,9 +1,10 @@
 //! Where values were thrown that know no place themselves.
 //!
 //! `throw null` at the top of a module leaves no trace in V8: the module's promise is rejected by
-//! native code, when the frames are gone and the record of the throw with them. So `throw …` is
-//! compiled as `throw import.meta.thrown((…))`, which notes the value and the place, unless the
-//! value is an error, and hands the value back.
+//! native code, when the frames are gone and the record of the throw with them. So `throw …` outside
+//! of functions and classes is compiled as `throw import.meta.thrown((…))`, which notes the value
+//! and the place, and hands the value back. What a function throws that is no error, and nothing
+//! but the module's promise catches, has no place.
 
 use crate::source::Position;
 use crate::state::State;
@@ -15,7 +16,7 @@ pub(crate) const NAME: &str = "thrown";
 /// argument.
 pub(crate) const CALL: (&str, &str) = ("import.meta.thrown((", "))");
 
-/// The last value thrown that is no error, and where.
+/// The last value the module threw itself, and where.
 pub(crate) struct Thrown {
     value: v8::Global<v8::Value>,
     position: Option<Position>,
@@ -29,10 +30,6 @@ pub(crate) fn note<'s>(
 ) {
     let value = args.get(0);
     result.set(value);
-    // An error has its own stack, from where it was made.
-    if value.is_native_error() {
-        return;
-    }
     let Some(state) = State::of(scope) else { return };
     let position = top_of_stack(scope, &state);
     let value = v8::Global::new(scope, value);

@@ -64,8 +64,9 @@ pub(crate) struct PositionMap {
     script_name: &'static str,
     /// Sorted by compiled position; empty when the text was not generated.
     mappings: Vec<Mapping>,
-    /// What was inserted before any code was generated, in order.
-    insertions: Vec<Insertion>,
+    /// What was inserted before any code was generated, in order, and how many units were inserted
+    /// on the same line before it.
+    insertions: Vec<(Insertion, u32)>,
 }
 
 impl PositionMap {
@@ -80,7 +81,16 @@ impl PositionMap {
         mappings: Vec<Mapping>,
         insertions: Vec<Insertion>,
     ) -> Self {
-        Self { script_name, mappings, insertions }
+        let (mut line, mut before) = (0, 0);
+        let counted = |insertion: Insertion| {
+            if insertion.at.line != line {
+                (line, before) = (insertion.at.line, 0);
+            }
+            let counted = (insertion, before);
+            before += insertion.units;
+            counted
+        };
+        Self { script_name, mappings, insertions: insertions.into_iter().map(counted).collect() }
     }
 
     /// What V8 calls the source.
@@ -103,14 +113,14 @@ impl PositionMap {
                 position = mapping.source;
             }
         }
-        let inserted = self
-            .insertions
-            .iter()
-            .filter(|insertion| insertion.at.line == position.line)
-            .map(|insertion| {
-                position.column.saturating_sub(insertion.at.column).min(insertion.units)
-            })
-            .sum::<u32>();
+        let after = self.insertions.partition_point(|(insertion, _)| insertion.at <= position);
+        let last = after.checked_sub(1).and_then(|at| self.insertions.get(at));
+        let inserted = match last {
+            Some((insertion, before)) if insertion.at.line == position.line => {
+                before + (position.column - insertion.at.column).min(insertion.units)
+            }
+            _ => 0,
+        };
         position.column = position.column.saturating_sub(inserted).max(1);
         position
     }

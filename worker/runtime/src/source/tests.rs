@@ -22,14 +22,72 @@ fn the_last_expression_becomes_the_default_export() {
         // Nothing to show.
         ("let a = 1", "let a = 1"),
         ("if (1) 2", "if (1) 2"),
-        ("1; function f() {}", "1; function f() {}"),
+        ("1; class C {}", "1; class C {}"),
+        ("1; const f = 1", "1; const f = 1"),
+        ("'use strict'; function f() {}", "'use strict'; function f() {}"),
         ("", ""),
         ("// only a comment", "// only a comment"),
         // The author's own choice counts.
         ("export default 1; 2", "export default 1; 2"),
         ("const a = 1; export { a as default }; 2", "const a = 1; export { a as default }; 2"),
+        ("export * as default from 'x'; 2", "export * as default from 'x'; 2"),
+        ("export { a as default } from 'x'; 2", "export { a as default } from 'x'; 2"),
+        // Functions are there from the beginning.
+        ("f()\nfunction f() {}", "export default (f())\nfunction f() {}"),
+        ("1; async function* f() {}", "export default (1); async function* f() {}"),
+        (
+            "1; export function f() {}; export {}",
+            "export default (1); export function f() {}; export {}",
+        ),
     ] {
         assert_eq!(prepare(source).unwrap().code, code, "for {source}");
+    }
+}
+
+#[test]
+fn functions_and_classes_keep_their_text() {
+    for source in [
+        "function f(n) { if (n < 0) throw new RangeError('neg'); }",
+        "let f = () => { throw 1 }, o = { m() { throw 1 }, get g() { throw 1 } }",
+        "class C { static { throw 1 } x = () => { throw 1 }; #p() { throw 1 } }",
+    ] {
+        assert_eq!(prepare(source).unwrap().code, source);
+    }
+    assert_eq!(
+        prepare("{ if (1) throw 1 }").unwrap().code,
+        "{ if (1) throw import.meta.thrown((1)) }"
+    );
+}
+
+#[test]
+fn types_after_the_last_expression_do_not_hide_it() {
+    for types in [
+        "type A = 1",
+        "export interface A { b: 1 }",
+        "export type A = 1; export type { A as B }",
+        "import type { A } from 'b'",
+        "declare const a: number; declare class C {} declare enum E {} declare function f(): void",
+        "declare module 'm' { const a: number } declare global { interface G {} }",
+        "namespace N { export interface I {} namespace M.O { type T = 1 } }",
+        "function f(): void; function f(x: 1): void; function f(x?: 1) {}",
+    ] {
+        let code = prepare(&format!("let x: 1 = 1; x;\n{types}")).unwrap().code;
+        assert!(code.contains("export default x;"), "for {types}: {code}");
+    }
+    for code in ["enum E { A }", "namespace N { export const a = 1 }", "class C { a: 1 }"] {
+        let code = prepare(&format!("let x: 1 = 1; x;\n{code}")).unwrap().code;
+        assert!(!code.contains("export default"), "{code}");
+    }
+}
+
+#[test]
+fn a_source_cannot_rename_itself() {
+    for (source, code) in [
+        ("let a; //# sourceURL=zzz.js", "let a; //  sourceURL=zzz.js"),
+        ("//@\tsourceURL=z\nlet a", "// \tsourceURL=z\nlet a"),
+        ("let a = '//# sourceURL=z' // # sourceURL", "let a = '//# sourceURL=z' // # sourceURL"),
+    ] {
+        assert_eq!(prepare(source).unwrap().code, code);
     }
 }
 
@@ -92,6 +150,18 @@ fn both_insertions_on_one_line_are_undone() {
     assert_eq!(prepared.positions.map(at(1, 17)), at(1, 1));
     assert_eq!(prepared.positions.map(at(1, 19)), at(1, 3));
     assert_eq!(prepared.positions.map(at(1, 23)), at(1, 6));
+}
+
+#[test]
+fn many_insertions_are_undone_at_once() {
+    let count = 50_000;
+    let source = "{throw 1}".repeat(count);
+    let prepared = prepare(&source).unwrap();
+    let inserted = (prepared.code.len() - source.len()) / count;
+    for at_throw in (0..count).rev() {
+        let compiled = at(1, (at_throw * (9 + inserted)) as u32 + 2);
+        assert_eq!(prepared.positions.map(compiled), at(1, at_throw as u32 * 9 + 2));
+    }
 }
 
 #[test]
