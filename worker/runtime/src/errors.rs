@@ -44,7 +44,7 @@ pub(crate) fn describe(
     }
     let thrown_at = message.and_then(|message| position_of(scope, state, message));
     // A rethrown error tells more by where it was made, and only that survives an `await`.
-    let made_at = failure.stack.as_deref().and_then(|stack| state.positions().first_in(stack));
+    let made_at = inspect::error_place(scope, exception);
     set_position(&mut failure, made_at.or(thrown_at));
     failure
 }

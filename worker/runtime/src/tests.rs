@@ -76,6 +76,28 @@ fn failures_name_message_and_place() {
         ("throw null", (Thrown, "Uncaught null", Some((1, 7)))),
         ("\nlet x: any = 'text';\n  throw x", (Thrown, r#"Uncaught "text""#, Some((3, 9)))),
         ("await 0; throw {a: 1}", (Thrown, r#"Uncaught {"a":1}"#, Some((1, 16)))),
+        // Places are those of frames, not what the script writes where frames are shown.
+        (
+            "\n\nthrow new Error('see script.js:99:5')",
+            (Thrown, "Error: see script.js:99:5", Some((3, 7))),
+        ),
+        (
+            "const o = {\n 'script.js:55:5'() { throw new Error('m') } }\no['script.js:55:5']()",
+            (Thrown, "Error: m", Some((2, 29))),
+        ),
+        (
+            "const e = new Error('w');\ne.stack = '    at script.js:77:7';\nthrow e",
+            (Thrown, "Error: w", Some((3, 7))),
+        ),
+        (
+            "const e = new Error('d');\nObject.defineProperty(e, 'stack', {value: 'script.js:7:7'});\nthrow e",
+            (Thrown, "Error: d", Some((1, 11))),
+        ),
+        ("throw Object.freeze(new Error('f'))", (Thrown, "Error: f", Some((1, 21)))),
+        (
+            "\neval(\"throw new Error('v')\\n//# sourceURL=script.js\")",
+            (Thrown, "Error: v", Some((2, 1))),
+        ),
         ("if (1) {\n throw 1 }", (Thrown, "Uncaught 1", Some((2, 8)))),
         // Where a function throws what is no error is not known.
         ("function f() { throw 1 } f()", (Thrown, "Uncaught 1", None)),

@@ -3,6 +3,8 @@
 use super::lookup::{self, Property};
 use super::{Inspector, Parents, text::Writer};
 use crate::limits::CAUSES_MAX;
+use crate::source::Position;
+use crate::stack;
 use crate::state::State;
 
 /// Bytes of an error's name or message that are shown.
@@ -54,18 +56,38 @@ pub(crate) fn stack_of(
     Some(stack).filter(|stack| !stack.is_empty())
 }
 
+/// Where an error was made, whatever the script has put in the place of its stack. None when the
+/// script wrote over the stack before anyone had looked at it.
+pub(crate) fn place_of(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<'_, v8::Value>,
+) -> Option<Position> {
+    let error = as_error(value)?;
+    v8::scope!(let scope, scope);
+    if let Some(getter) = native_getter(scope) {
+        v8::tc_scope!(let scope, scope);
+        // For what V8 does when it is asked the first time: see `stack::prepare`.
+        let _ = getter.call(scope, error.into(), &[]);
+    }
+    stack::place_of(scope, error)
+}
+
 /// Whether `getter` is the one V8 gives to every error.
 fn is_native_getter(scope: &mut v8::PinScope<'_, '_>, getter: v8::Local<'_, v8::Function>) -> bool {
-    let Some(state) = State::of(scope) else { return false };
+    native_getter(scope).is_some_and(|native| native == getter)
+}
+
+fn native_getter<'s>(scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Function>> {
+    let state = State::of(scope)?;
     if state.stack_getter.get().is_none()
-        && let Some(native) = native_getter(scope)
+        && let Some(native) = find_native_getter(scope)
     {
         let _ = state.stack_getter.set(native);
     }
-    state.stack_getter.get().is_some_and(|native| *native == getter)
+    state.stack_getter.get().map(|native| v8::Local::new(scope, native))
 }
 
-fn native_getter(scope: &mut v8::PinScope<'_, '_>) -> Option<v8::Global<v8::Function>> {
+fn find_native_getter(scope: &mut v8::PinScope<'_, '_>) -> Option<v8::Global<v8::Function>> {
     let empty = v8::String::empty(scope);
     let error = v8::Local::<v8::Object>::try_from(v8::Exception::error(scope, empty)).ok()?;
     let key = v8::String::new(scope, "stack")?;

@@ -15,7 +15,7 @@ mod text;
 
 use crate::limits::{INSPECT_BYTES_MAX, INSPECT_DEPTH_MAX};
 
-pub(crate) use errors::{headline as error_headline, stack_of};
+pub(crate) use errors::{headline as error_headline, place_of as error_place, stack_of};
 use text::Writer;
 pub(crate) use text::quote;
 

@@ -145,14 +145,6 @@ impl PositionMap {
         mapped.push_str(rest);
         Cow::Owned(mapped)
     }
-
-    /// The first `script:line:column` in a stack whose positions are already the user's.
-    pub(crate) fn first_in(&self, stack: &str) -> Option<Position> {
-        stack
-            .match_indices(self.script_name)
-            .find_map(|(at, name)| parse_position(&stack[at + name.len()..]))
-            .map(|(position, _)| position)
-    }
 }
 
 /// Reads `:line:column` from the start of `text` and gives the rest.
