@@ -1,32 +1,41 @@
-//! Running out of native stack while a source is parsed.
+//! Running out of native stack while a source is parsed, and running out of memory where nobody
+//! asks whether there is any.
 //!
 //! The parser recurses with the nesting of the source and cannot be bounded from outside: any
 //! token may nest. The stack it runs on is large, and what nests deeper faults. That fault is
 //! answered here with the outcome of the job, prepared in advance; the process serves no other, so
 //! there is nothing to unwind to. Every other fault ends the process by its signal.
+//!
+//! An allocation that fails outside of V8's heap aborts the process. Whatever else goes wrong
+//! inside it has last words of its own (panics, V8's assertions), so an abort of its own is taken
+//! for lack of memory: while the source is read with an outcome prepared in advance, later with
+//! last words. A `SIGABRT` from outside is what it always was.
 
 use std::io::Error;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use mcp_v8_protocol::{Done, Failure, FailureKind, FromWorker, Outcome, Usage, encode};
+use mcp_v8_protocol::{Done, Failure, FailureKind, FatalKind, FromWorker, Outcome, Usage, encode};
 
 use crate::limits::SIGNAL_STACK_BYTES;
 use crate::outbox;
 
+/// What is said when the source cannot be read in the memory there is.
+const SOURCE_TOO_LARGE: &str =
+    "Out of memory: the source needs more memory than the script may have";
+
 static TOO_DEEP: OnceLock<Vec<u8>> = OnceLock::new();
+static TOO_LARGE: OnceLock<Vec<u8>> = OnceLock::new();
+
+/// Whether last words have been tried.
+static SPOKEN: AtomicBool = AtomicBool::new(false);
 
 /// Sets the handlers, on a stack of their own. For the main thread, which is the one that parses.
 pub(crate) fn install() -> Result<(), Error> {
-    let outcome = Outcome::Failed(Failure {
-        kind: FailureKind::Syntax,
-        message: mcp_v8_runtime::NESTED_TOO_DEEPLY.to_owned(),
-        stack: None,
-        line: None,
-        column: None,
-    });
-    let done = FromWorker::Done(Box::new(Done { outcome, usage: Usage::default() }));
-    let frame = encode(&done).map_err(Error::other)?;
-    TOO_DEEP.get_or_init(|| frame);
+    let too_deep = outcome(FailureKind::Syntax, mcp_v8_runtime::NESTED_TOO_DEEPLY)?;
+    TOO_DEEP.get_or_init(|| too_deep);
+    let too_large = outcome(FailureKind::OutOfMemory, SOURCE_TOO_LARGE)?;
+    TOO_LARGE.get_or_init(|| too_large);
 
     let stack = Box::leak(vec![0_u8; SIGNAL_STACK_BYTES].into_boxed_slice());
     let stack =
@@ -35,36 +44,90 @@ pub(crate) fn install() -> Result<(), Error> {
     if unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) } != 0 {
         return Err(Error::last_os_error());
     }
-    for signal in [libc::SIGSEGV, libc::SIGBUS] {
-        // SAFETY: all-zero is a valid `sigaction`, and every field that counts is set below.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = on_fault as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_ONSTACK | libc::SA_NODEFER;
-        // SAFETY: the handler calls nothing that is not async-signal-safe.
-        if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
-            return Err(Error::last_os_error());
-        }
+    let on_fault = on_fault as extern "C" fn(libc::c_int) as usize;
+    handle(libc::SIGSEGV, on_fault, 0)?;
+    handle(libc::SIGBUS, on_fault, 0)?;
+    let on_abort = on_abort
+        as extern "C" fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void)
+        as usize;
+    handle(libc::SIGABRT, on_abort, libc::SA_SIGINFO)
+}
+
+/// The frame of an outcome without a place.
+fn outcome(kind: FailureKind, message: &str) -> Result<Vec<u8>, Error> {
+    let outcome = Outcome::Failed(Failure {
+        kind,
+        message: message.to_owned(),
+        stack: None,
+        line: None,
+        column: None,
+    });
+    let done = FromWorker::Done(Box::new(Done { outcome, usage: Usage::default() }));
+    encode(&done).map_err(Error::other)
+}
+
+/// Sets `handler`, which must take what `flags` say.
+fn handle(signal: libc::c_int, handler: usize, flags: libc::c_int) -> Result<(), Error> {
+    // SAFETY: all-zero is a valid `sigaction`, and every field that counts is set below.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags | libc::SA_ONSTACK | libc::SA_NODEFER;
+    // SAFETY: the handlers are safe at any point where their signals can come, as they say.
+    if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
+        return Err(Error::last_os_error());
     }
     Ok(())
 }
 
+/// Calls nothing that is not async-signal-safe.
 extern "C" fn on_fault(signal: libc::c_int) {
-    if mcp_v8_runtime::is_preparing_source()
-        && let Some(frame) = TOO_DEEP.get()
-    {
-        // No script has run, so nothing is queued and nobody else is writing.
-        let mut rest = frame.as_slice();
-        while !rest.is_empty() {
-            // SAFETY: the pointer and length are those of a live slice.
-            let sent =
-                unsafe { libc::send(0, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
-            match usize::try_from(sent) {
-                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
-                Err(_) => break,
-            }
-        }
-        outbox::exit(0);
+    if mcp_v8_runtime::is_preparing_source() {
+        finish(&TOO_DEEP);
     }
+    die_of(signal);
+}
+
+/// Comes from `abort`, called where an allocation has failed and is over: nothing is interrupted,
+/// so that the last words may take locks and the memory put by for them. From elsewhere it may
+/// come at any time, and nothing is done but what the signal does.
+extern "C" fn on_abort(
+    signal: libc::c_int,
+    info: *const libc::siginfo_t,
+    _context: *const libc::c_void,
+) {
+    // SAFETY: the kernel passes a valid `siginfo_t`; a signal sent by `abort` has a sender.
+    let own = unsafe { (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid() };
+    if own && !SPOKEN.swap(true, Ordering::Relaxed) {
+        source_too_large();
+        outbox::speak_and_exit(FatalKind::OutOfMemory, "an allocation failed");
+    }
+    die_of(signal);
+}
+
+/// If a source is being read, ends the process with the outcome that it needs too much memory.
+pub(crate) fn source_too_large() {
+    if mcp_v8_runtime::is_preparing_source() {
+        finish(&TOO_LARGE);
+    }
+}
+
+/// Sends a prepared outcome and ends the process. Only while the source is read: no script has run,
+/// so nothing is queued and nobody else is writing.
+fn finish(frame: &OnceLock<Vec<u8>>) {
+    let Some(frame) = frame.get() else { return };
+    let mut rest = frame.as_slice();
+    while !rest.is_empty() {
+        // SAFETY: the pointer and length are those of a live slice.
+        let sent = unsafe { libc::send(0, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
+        match usize::try_from(sent) {
+            Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+            Err(_) => break,
+        }
+    }
+    outbox::exit(0)
+}
+
+fn die_of(signal: libc::c_int) {
     // SAFETY: both calls are async-signal-safe. With the default action back, the signal kills.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);

@@ -16,6 +16,7 @@ use rustix::net::{SendFlags, send};
 use rustix::stdio::stdin;
 
 use crate::limits::LAST_WORDS_MS;
+use crate::{faults, sandbox};
 
 /// Why a message cannot be sent.
 #[derive(Debug, thiserror::Error)]
@@ -221,17 +222,30 @@ fn wait_writable(timeout: Option<Duration>) {
 
 static LAST_OUTBOX: OnceLock<Arc<Outbox>> = OnceLock::new();
 
-/// Lets V8's last words, and those of a panic, leave through `outbox`.
+/// Lets V8's last words, and those of a panic, leave through `outbox`. What a panic says is for the
+/// log: it names places in our own source.
 pub(crate) fn install_last_words(outbox: &Arc<Outbox>) {
     let _ = LAST_OUTBOX.set(Arc::clone(outbox));
     mcp_v8_runtime::set_last_words(speak_and_exit);
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("mcp-v8-worker: {panic}");
-        speak_and_exit(FatalKind::Worker, &panic.to_string());
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        // The parser's arena has no other way to say it.
+        if text.is_some_and(|text| ARENA_FULL.contains(&text)) {
+            faults::source_too_large();
+        }
+        speak_and_exit(FatalKind::Worker, "internal error");
     }));
 }
 
-fn speak_and_exit(kind: FatalKind, message: &str) -> ! {
+/// What the parser panics with when its arena, or a vector in it, cannot grow.
+const ARENA_FULL: &[&str] = &["out of memory", "capacity overflow"];
+
+/// Says why the process ends and ends it.
+pub(crate) fn speak_and_exit(kind: FatalKind, message: &str) -> ! {
+    sandbox::release_reserve();
     if let Some(outbox) = LAST_OUTBOX.get() {
         outbox.last_words(&FromWorker::Fatal(Fatal { kind, message: message.to_owned() }));
     }

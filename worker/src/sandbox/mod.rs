@@ -24,7 +24,7 @@ use std::fmt::Display;
 
 use mcp_v8_protocol::{Layer, LayerReport};
 
-pub(crate) use resources::limit_memory;
+pub(crate) use resources::{limit_memory, release_reserve};
 
 /// What cannot be done without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,10 @@ use mcp_v8_protocol::Job;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::SandboxError;
-use crate::limits::{DESCRIPTORS_MAX, MEMORY_BYTES_PER_CODE_BYTE, MEMORY_SLACK_BYTES, STACK_BYTES};
+use crate::limits::{
+    DESCRIPTORS_MAX, MEMORY_BYTES_PER_CODE_BYTE, MEMORY_RESERVE_BYTES, MEMORY_SLACK_BYTES,
+    STACK_BYTES,
+};
 
 /// What every worker needs, sandbox or not: no core dumps, which would hold the script's data, and
 /// stack enough for nested sources.
@@ -32,7 +35,14 @@ pub(crate) fn limit_memory(job: &Job) -> Result<(), SandboxError> {
         .saturating_add(job.limits.buffer_bytes)
         .saturating_add((job.code.len() as u64).saturating_mul(MEMORY_BYTES_PER_CODE_BYTE))
         .saturating_add(MEMORY_SLACK_BYTES);
-    set(Resource::Data, fixed(bytes), "data")
+    let with_reserve = bytes.saturating_add(MEMORY_RESERVE_BYTES);
+    set(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(with_reserve) }, "data")
+}
+
+/// Gives a process that has used up its memory what it needs to say so.
+pub(crate) fn release_reserve() {
+    let maximum = getrlimit(Resource::Data).maximum;
+    let _ = setrlimit(Resource::Data, Rlimit { current: maximum, maximum });
 }
 
 fn fixed(limit: u64) -> Rlimit {

@@ -183,6 +183,42 @@ fn source_nested_too_deeply_is_a_syntax_error() {
 }
 
 #[test]
+fn a_large_dense_source_is_read_whatever_the_language() {
+    let mib4 = 4 * 1024 * 1024;
+    for (head, body) in [("", "a=>1;"), ("let a:number=1;", "a=1;"), ("let a:number=1;", "{}")] {
+        let code = head.to_owned() + &body.repeat((mib4 - head.len()) / body.len());
+        // Too much for V8's heap, perhaps, but not for reading it.
+        let limits = JobLimits { heap_bytes: 512 << 20, ..LIMITS };
+        run_with(&code, limits).completed();
+    }
+}
+
+#[test]
+fn a_source_too_large_for_the_memory_is_out_of_memory() {
+    // Stands for far more code than it is.
+    let run = run(&"enum a{}".repeat(1 << 20));
+    let failure = run.failed(FailureKind::OutOfMemory);
+    assert_eq!(
+        failure.message,
+        "Out of memory: the source needs more memory than the script may have"
+    );
+    assert!(run.status.success());
+}
+
+#[test]
+fn memory_that_v8_does_not_count_is_reported_as_out_of_memory() {
+    for code in [
+        "for (let i = 0; i < 1e5; i++) setTimeout(() => {}, 1e6, ...new Array(60000))",
+        "console.log('begun'); for (let i = 0; i < 1e5; i++) setTimeout(() => {}, 1e6, ...new Array(6000))",
+    ] {
+        let run = run(code);
+        run.fatal_of(FatalKind::OutOfMemory);
+        assert_eq!(run.status.code(), Some(1), "for {code}");
+        assert_eq!(run.console.is_empty(), !code.starts_with("console"), "for {code}");
+    }
+}
+
+#[test]
 fn values_nested_too_deeply_are_shown_in_part() {
     let run = run("let a = []; for (let i = 0; i < 1e6; i++) a = [a]; console.log(a); a");
     assert_eq!(run.console.trim_end(), run.completed().unwrap());
