@@ -40,8 +40,10 @@ fn bindings() -> Vec<Binding> {
     bindings
 }
 
-/// Globals of V8 that scripts do not get.
-const REMOVED: &[&str] = &["SharedArrayBuffer"];
+/// Globals of V8 that scripts do not get, and properties of globals. Nobody could wake a script
+/// that waits for shared memory to change: it would not wait but stall.
+const REMOVED: &[(Option<&str>, &str)] =
+    &[(None, "SharedArrayBuffer"), (Some("Atomics"), "waitAsync")];
 
 /// Addresses of all native code the snapshot refers to.
 pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
@@ -91,11 +93,36 @@ pub(crate) fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), InstallErr
             }
         }
     }
-    for name in REMOVED {
-        let key = v8::String::new(scope, name).ok_or(InstallError(name))?;
-        global.delete(scope, key.into()).ok_or(InstallError(name))?;
+    for (object, name) in REMOVED {
+        remove(scope, global, *object, name).ok_or(InstallError(name))?;
     }
-    Ok(())
+    hide_shared_buffers(scope).ok_or(InstallError("SharedArrayBuffer"))
+}
+
+fn remove(
+    scope: &mut v8::PinScope<'_, '_>,
+    global: v8::Local<'_, v8::Object>,
+    object: Option<&str>,
+    name: &str,
+) -> Option<()> {
+    let holder = match object {
+        None => v8::Local::new(scope, global),
+        Some(object) => {
+            let key = v8::String::new(scope, object)?;
+            v8::Local::<v8::Object>::try_from(global.get(scope, key.into())?).ok()?
+        }
+    };
+    let key = v8::String::new(scope, name)?;
+    holder.delete(scope, key.into())?.then_some(())
+}
+
+/// WebAssembly can still make memories that are shared. Their buffers do not lead to the
+/// constructor of others.
+fn hide_shared_buffers(scope: &mut v8::PinScope<'_, '_>) -> Option<()> {
+    let buffer: v8::Local<'_, v8::Object> = v8::SharedArrayBuffer::new(scope, 0)?.into();
+    let prototype = v8::Local::<v8::Object>::try_from(buffer.get_prototype(scope)?).ok()?;
+    let key = v8::String::new(scope, "constructor")?;
+    prototype.delete(scope, key.into())?.then_some(())
 }
 
 fn define(

@@ -251,6 +251,13 @@ fn a_rejection_handled_within_its_turn_is_no_failure() {
 #[test]
 fn scripts_find_no_shared_memory_and_no_blocking_wait() {
     assert_result("typeof SharedArrayBuffer", Some("undefined"));
+    assert_result("typeof Atomics.waitAsync", Some("undefined"));
+    assert_result(
+        "const shared = new WebAssembly.Memory({shared: true, initial: 1, maximum: 1}).buffer;
+         let refused; try { Atomics.wait(new Int32Array(shared), 0, 0, 1) } catch (e) { refused = e.name }
+         [Object.hasOwn(Object.getPrototypeOf(shared), 'constructor'), refused]",
+        Some(r#"[false,"TypeError"]"#),
+    );
     assert_result("import.meta.url", Some("file:///script.js"));
     assert_result("Object.keys(globalThis).length", Some("0"));
 }
