@@ -70,6 +70,9 @@ pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
 /// How long a stopping server waits for running scripts before it stops them.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 
+/// How long scripts that were told to stop may take to end before they are left behind.
+pub const STOP_MAX: Duration = Duration::from_secs(2);
+
 /// How long open connections may take to finish once the scripts have ended.
 pub const CONNECTION_DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -80,6 +83,9 @@ pub const WAIT_SECS_DEFAULT: u64 = 30;
 
 /// Bytes of a request body: room for the largest code in JSON escapes of two bytes a byte.
 pub const BODY_BYTES_MAX: usize = 2 * CODE_BYTES_MAX + 64 * 1024;
+
+/// What a client may take to send its request body.
+pub const BODY_READ_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes of all request bodies that one listener reads at once. Past it: 503.
 pub const BODIES_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -111,11 +117,15 @@ pub const LIST_MAX: u64 = 1000;
 /// Sessions of the legacy HTTP+SSE transport open at once.
 pub const SSE_SESSIONS_MAX: usize = 512;
 
-/// Sessions of Streamable HTTP open at once (revisions up to 2025-11-25 have sessions). One that is
-/// idle for five minutes is closed.
+/// Sessions of Streamable HTTP open at once (revisions up to 2025-11-25 have sessions). For one more,
+/// the one that was not used for longest is closed.
 pub const MCP_SESSIONS_MAX: usize = 2048;
 
-/// Messages waiting in one direction of an SSE session.
+/// What a session may be idle for before it is closed: longer than the longest call, which counts as
+/// idle while it waits.
+pub const MCP_SESSION_IDLE_MAX: Duration = Duration::from_secs(2 * WAIT_SECS_MAX);
+
+/// Messages waiting in one direction of an SSE session, and requests of one that have no answer yet.
 pub const SSE_QUEUE_DEPTH_MAX: usize = 64;
 
 /// Bytes of console text in one progress notification.
@@ -137,6 +147,9 @@ pub const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of one MCP message as it is sent. Clients refuse larger ones: the Python SDK takes events
 /// of up to 1 MiB. What does not fit is cut with a notice that says how to read the rest.
 pub const MCP_MESSAGE_BYTES_MAX: usize = 1024 * 1024 - 64 * 1024;
+
+/// Messages waiting in one direction of a stdio connection.
+pub const STDIO_QUEUE_DEPTH_MAX: usize = 64;
 
 /// How long scripts may go on after the client of a stdio server has closed its end.
 pub const STDIO_DRAIN_MAX: Duration = Duration::from_secs(1);

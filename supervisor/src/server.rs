@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::{App, SharedApp, Texts, VERSION};
+use crate::app::{App, Texts, VERSION};
 use crate::cli::Args;
 use crate::executions::{Executions, Settings};
 use crate::http::serve::{BindError, bind, serve};
 use crate::http::{self, Guard};
-use crate::limits::{DRAIN_MAX, IDLE_WORKERS_MAX};
+use crate::limits::{CONNECTION_DRAIN_MAX, DRAIN_MAX, IDLE_WORKERS_MAX};
 use crate::mcp;
 use crate::metrics;
 use crate::pool::sandbox::Mode;
@@ -120,54 +121,59 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     tokio::spawn(say_when_ready(app.pool.clone()));
 
     let guard = Guard::new(&args.allowed_hosts, &args.allowed_origins);
-    let stop = CancellationToken::new();
-    let listeners = TaskTracker::new();
+    // Ends what has no end of its own: streams, conversations. `closing` only ends the accepting.
+    let (stop, closing) = (CancellationToken::new(), CancellationToken::new());
+    let (listeners, in_flight) = (TaskTracker::new(), TaskTracker::new());
     let stdio = http_listener.is_none() && sse_listener.is_none();
     if let Some(listener) = http_listener {
         let router = mcp::http::router(Arc::clone(&app), stop.clone());
         say_listening(&listener, "/mcp");
-        let router = http::router(Arc::clone(&app), guard.clone(), router);
-        listeners.spawn(serve(listener, router, stop.clone()));
+        let router = http::router(Arc::clone(&app), guard.clone(), in_flight.clone(), router);
+        listeners.spawn(serve(listener, router, closing.clone()));
     }
     if let Some(listener) = sse_listener {
-        let router = mcp::sse::router(Arc::clone(&app), stop.clone());
+        let router = mcp::sse::router(Arc::clone(&app), stop.clone(), in_flight.clone());
         say_listening(&listener, "/sse");
-        let router = http::router(Arc::clone(&app), guard, router);
-        listeners.spawn(serve(listener, router, stop.clone()));
+        let router = http::router(Arc::clone(&app), guard, in_flight.clone(), router);
+        listeners.spawn(serve(listener, router, closing.clone()));
     }
     listeners.close();
 
-    let mut failure = None;
+    let (talked, mut conversation) = oneshot::channel();
     if stdio {
         tracing::info!(version = VERSION, "serving MCP on stdin and stdout");
-        let talking = tokio::spawn(mcp::stdio::serve(Arc::clone(&app), stop.clone()));
-        tokio::select! {
-            name = signals.next() => tracing::info!(signal = name, "stopping"),
-            talked = talking => {
-                if let Ok(Err(error)) = talked {
-                    failure = Some(ServeError::Stdio(error));
-                }
-            }
-        }
-    } else {
-        let name = signals.next().await;
-        tracing::info!(signal = name, "stopping");
+        let serving = mcp::stdio::serve(Arc::clone(&app), stop.clone());
+        // Nobody asks any more when a second signal has ended the wait.
+        tokio::spawn(async move { talked.send(serving.await) });
+    }
+    let mut ended = None;
+    tokio::select! {
+        name = signals.next() => tracing::info!(signal = name, "stopping"),
+        end = &mut conversation, if stdio => ended = Some(end),
     }
 
     // From here on a signal means: now.
+    let shutting_down = async {
+        app.executions.drain(DRAIN_MAX).await;
+        closing.cancel();
+        in_flight.close();
+        // Whoever does not take its answer by then does not get it.
+        let _ = tokio::time::timeout(CONNECTION_DRAIN_MAX, in_flight.wait()).await;
+        stop.cancel();
+        if stdio && ended.is_none() {
+            ended = tokio::time::timeout(CONNECTION_DRAIN_MAX, &mut conversation).await.ok();
+        }
+        listeners.wait().await;
+        app.pool.stop().await;
+    };
     tokio::select! {
         name = signals.next() => tracing::warn!(signal = name, "stopping at once"),
-        () = shut_down(&app, &stop, &listeners) => tracing::info!("stopped"),
+        () = shutting_down => tracing::info!("stopped"),
     }
-    failure.map_or(Ok(()), Err)
-}
-
-/// Executions first, then connections, then processes.
-async fn shut_down(app: &SharedApp, stop: &CancellationToken, listeners: &TaskTracker) {
-    app.executions.drain(DRAIN_MAX).await;
-    stop.cancel();
-    listeners.wait().await;
-    app.pool.stop().await;
+    match ended {
+        Some(Ok(Err(error))) => Err(ServeError::Stdio(error)),
+        _ => Ok(()),
+    }
 }
 
 fn start_executions(args: &Args, worker_path: PathBuf) -> Result<(Executions, Pool), PoolError> {

@@ -43,11 +43,11 @@ pub struct Args {
 
     /// Serve MCP (Streamable HTTP) at /mcp and REST at /api on this port. The PORT environment
     /// variable is used when no port is given
-    #[arg(long, value_name = "N", help_heading = LISTENERS)]
+    #[arg(long, value_name = "N", help_heading = LISTENERS, value_parser = value_parser!(u16).range(1..))]
     pub http_port: Option<u16>,
 
     /// Serve MCP by the older HTTP+SSE transport (GET /sse, POST /message) and REST on this port
-    #[arg(long, value_name = "N", help_heading = LISTENERS)]
+    #[arg(long, value_name = "N", help_heading = LISTENERS, value_parser = value_parser!(u16).range(1..))]
     pub sse_port: Option<u16>,
 
     /// Address that the listeners bind

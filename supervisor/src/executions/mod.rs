@@ -33,7 +33,7 @@ use self::queue::{Queue, Queued};
 use self::registry::{KeyLookup, Registry};
 pub use self::submit::{Bounds, Submit, SubmitError, check_range};
 pub use self::wait::{CancelOnDrop, Wait};
-use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX};
+use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STOP_MAX};
 use crate::metrics;
 use crate::pool::{ConsoleEvent, Pool, TakeError};
 
@@ -250,7 +250,8 @@ impl Executions {
                 // One that has just ended needs no stop.
                 let _ = self.stop(&row, StopCause::ShuttingDown);
             }
-            self.idle().await;
+            // They end within the kill grace; a stop must not hang on one that does not.
+            let _ = tokio::time::timeout(STOP_MAX, self.idle()).await;
         }
     }
 
@@ -305,7 +306,8 @@ async fn dispatch(shared: Arc<Shared>) {
 async fn run(shared: &Shared, queued: Queued) {
     let Queued { execution, code, bounds } = queued;
     let stop = execution.stop_token();
-    let code_bytes = code.len();
+    let mut running =
+        Running { shared, execution: &execution, code_bytes: code.len(), end: None, ran: None };
     let taken = tokio::select! {
         biased;
         () = stop.cancelled() => None,
@@ -348,6 +350,25 @@ async fn run(shared: &Shared, queued: Queued) {
             (outcome, Some(started.elapsed()))
         }
     };
-    shared.queue.release(code_bytes);
-    shared.finish(&execution, outcome, ran);
+    running.end = Some(outcome);
+    running.ran = ran;
+}
+
+/// Gives back what an execution holds and ends it, whatever becomes of the task that runs it.
+struct Running<'a> {
+    shared: &'a Shared,
+    execution: &'a Execution,
+    code_bytes: usize,
+    end: Option<Outcome>,
+    ran: Option<Duration>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.shared.queue.release(self.code_bytes);
+        let end = self.end.take().unwrap_or_else(|| {
+            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The server failed to run the script"))
+        });
+        self.shared.finish(self.execution, end, self.ran);
+    }
 }

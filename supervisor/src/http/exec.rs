@@ -12,11 +12,11 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::body;
 use super::error::{ApiError, ErrorBody};
 use crate::app::SharedApp;
 use crate::executions::model::{ExecutionWithOutput, Status};
 use crate::executions::{CancelOnDrop, Submit, Wait};
-use crate::limits::BODY_BYTES_MAX;
 use crate::requests::{Later, json_error, refuse_later, session_header};
 
 /// A script and its options.
@@ -131,18 +131,21 @@ async fn submit(query: &ExecQuery, headers: &HeaderMap, body: Body) -> Result<Su
             "multipart bodies are not accepted: send JSON, or the script itself as the body";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        ApiError::bad_request(format!("body: {error}; accepted: up to {BODY_BYTES_MAX} bytes"))
-    })?;
+    let ExecQuery { heap, session, tags, .. } = query;
+    refuse_later([("heap", heap), ("session", session), ("tags", tags)])?;
+    let body = body::read(body).await?;
     let idempotency_key = headers
         .get("idempotency-key")
         .map(|key| key.to_str().map(str::to_owned))
         .transpose()
         .map_err(|_| ApiError::bad_request("Idempotency-Key: only visible ASCII is accepted"))?;
     let submit = if content_type == "application/json" || content_type.ends_with("+json") {
+        if query.heap_memory_max_mb.is_some() || query.execution_timeout_secs.is_some() {
+            let message = "query: limits in the query go with a raw body; put them into the JSON";
+            return Err(ApiError::bad_request(message));
+        }
         from_json(&body)?
     } else {
-        refuse_later([("heap", &query.heap), ("session", &query.session), ("tags", &query.tags)])?;
         Submit {
             code: text(body)?,
             heap_memory_max_mb: query.heap_memory_max_mb,

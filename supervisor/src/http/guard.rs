@@ -7,12 +7,13 @@
 //!   stopped here.
 //! * Other requests are held to `--allowed-hosts` only when the operator gave it, so that a proxy
 //!   may pass on whatever name it was called by.
-//! * Health and metrics are answered without a check of the host: probes call by address.
+//! * A page of an allowed origin may read the answers (CORS).
+//! * Health and metrics are answered to anybody: probes call by address.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -49,7 +50,7 @@ impl Guard {
         if browser || !rules.hosts.is_empty() {
             let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
             let host = host.or(authority).unwrap_or_default().to_lowercase();
-            if !rules.host_allowed(&host, browser) {
+            if !rules.host_allowed(&host) {
                 return Some(format!(
                     "host '{host}' is not allowed; the operator can allow it with --allowed-hosts"
                 ));
@@ -66,12 +67,10 @@ impl Guard {
 }
 
 impl Rules {
-    fn host_allowed(&self, host: &str, browser: bool) -> bool {
+    fn host_allowed(&self, host: &str) -> bool {
         let name = host_name(host);
-        let listed = self.hosts.iter().any(|entry| entry == "*" || entry == host || entry == name);
-        listed || (browser && is_loopback(name))
-            // Somebody on this machine who is not a browser needs no list either.
-            || (!browser && is_loopback(name))
+        is_loopback(name)
+            || self.hosts.iter().any(|entry| entry == "*" || entry == host || entry == name)
     }
 
     fn origin_allowed(&self, origin: &str) -> bool {
@@ -101,9 +100,37 @@ fn is_loopback(name: &str) -> bool {
 pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let exempt = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
     let authority = request.uri().authority().map(|authority| authority.as_str());
-    match guard.refuse(authority, request.headers()) {
-        Some(reason) if !exempt => ApiError::new(StatusCode::FORBIDDEN, reason).into_response(),
-        _ => next.run(request).await,
+    if let Some(reason) = guard.refuse(authority, request.headers())
+        && !exempt
+    {
+        return ApiError::new(StatusCode::FORBIDDEN, reason).into_response();
+    }
+    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
+        return next.run(request).await;
+    };
+    let preflight = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response =
+        if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    share_with(&mut response, origin, preflight);
+    response
+}
+
+/// Lets a page of an allowed origin read the answer (Fetch standard, CORS protocol).
+fn share_with(response: &mut Response, origin: HeaderValue, preflight: bool) {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    let exposed = HeaderValue::from_static("Mcp-Session-Id, Retry-After");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    if preflight {
+        let methods = HeaderValue::from_static("GET, POST, DELETE");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        let accepted = HeaderValue::from_static(
+            "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Mcp-Method, \
+             Mcp-Name, Mcp-Protocol-Version, Mcp-Session-Id",
+        );
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, accepted);
     }
 }
 

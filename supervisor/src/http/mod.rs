@@ -5,12 +5,13 @@
 //!   says so the same way.
 //! * Every route is in the OpenAPI description, because both come from the same registration.
 
-mod body;
+pub mod body;
 mod error;
 mod exec;
 mod executions;
 mod guard;
 mod health;
+mod in_flight;
 mod meta;
 pub mod serve;
 
@@ -18,6 +19,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
+use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -67,7 +69,8 @@ pub fn openapi() -> String {
 }
 
 /// REST, health and documentation, merged with a transport's own routes.
-pub fn router(app: SharedApp, guard: Guard, transport: Router) -> Router {
+/// `in_flight` counts requests until they are answered.
+pub fn router(app: SharedApp, guard: Guard, in_flight: TaskTracker, transport: Router) -> Router {
     let (rest, _) = documented().split_for_parts();
     rest.with_state(app)
         .merge(transport)
@@ -76,6 +79,7 @@ pub fn router(app: SharedApp, guard: Guard, transport: Router) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(BodyBudget::default(), body::account))
         .layer(middleware::from_fn_with_state(guard, guard::check))
+        .layer(middleware::from_fn_with_state(in_flight, in_flight::track))
 }
 
 async fn no_route(method: Method, uri: Uri) -> ApiError {

@@ -1,12 +1,16 @@
 //! MCP over Streamable HTTP at `/mcp`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
@@ -14,8 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Mcp;
 use crate::app::SharedApp;
-use crate::http::ApiError;
-use crate::limits::{BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSIONS_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSION_IDLE_MAX, MCP_SESSIONS_MAX,
+};
+
+const SESSION_HEADER: &str = "mcp-session-id";
 
 /// Later revisions have no sessions.
 const LAST_REVISION_WITH_SESSIONS: &str = "2025-11-25";
@@ -29,33 +36,65 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
         .with_max_request_body_bytes(BODY_BYTES_MAX)
         .with_cancellation_token(stop);
     let handler = Mcp::new(app);
-    let sessions = Arc::new(LocalSessionManager::default());
+    let mut manager = LocalSessionManager::default();
+    manager.session_config.keep_alive = Some(MCP_SESSION_IDLE_MAX);
+    let used = Used { manager: Arc::new(manager), at: Arc::default() };
     let service =
-        StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&sessions), config);
+        StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&used.manager), config);
     Router::new()
         .route_service("/mcp", service)
-        .layer(middleware::from_fn_with_state(sessions, bound_sessions))
+        .layer(middleware::from_fn_with_state(used, bound_sessions))
         .layer(middleware::from_fn(mend_answers))
 }
 
-/// Refuses what would open one session too many. A request without a session id and of a revision
+/// When each session was last used.
+#[derive(Clone)]
+struct Used {
+    manager: Arc<LocalSessionManager>,
+    at: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+impl Used {
+    /// Makes room for a session by closing the one that was not used for longest. Its client finds
+    /// it gone (404) and opens another, as the specification has it.
+    async fn make_room(&self) {
+        let open: Vec<_> = self.manager.sessions.read().await.keys().cloned().collect();
+        if open.len() < MCP_SESSIONS_MAX {
+            return;
+        }
+        let oldest = {
+            let mut at = self.at.lock();
+            at.retain(|id, _| open.iter().any(|known| **known == **id));
+            open.into_iter().min_by_key(|id| at.get(&**id).copied())
+        };
+        if let Some(oldest) = oldest {
+            // One that has ended in this moment is closed already.
+            let _ = self.manager.close_session(&oldest).await;
+        }
+    }
+}
+
+/// Keeps the number of sessions within its bound. A request without a session id and of a revision
 /// that has sessions can only be the beginning of one.
-async fn bound_sessions(
-    State(sessions): State<Arc<LocalSessionManager>>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn bound_sessions(State(used): State<Used>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let version = headers.get("mcp-protocol-version").and_then(|value| value.to_str().ok());
-    let opens = request.method() == Method::POST
-        && !headers.contains_key("mcp-session-id")
+    let session = headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok());
+    if let Some(id) = session {
+        if let Some(at) = used.at.lock().get_mut(id) {
+            *at = Instant::now();
+        }
+    } else if request.method() == Method::POST
         // Revisions are dates, so they compare as text.
-        && version.is_none_or(|version| version <= LAST_REVISION_WITH_SESSIONS);
-    if opens && sessions.sessions.read().await.len() >= MCP_SESSIONS_MAX {
-        let message = format!("overloaded: {MCP_SESSIONS_MAX} MCP sessions are open");
-        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+        && version.is_none_or(|version| version <= LAST_REVISION_WITH_SESSIONS)
+    {
+        used.make_room().await;
     }
-    next.run(request).await
+    let response = next.run(request).await;
+    if let Some(id) = response.headers().get(SESSION_HEADER).and_then(|id| id.to_str().ok()) {
+        used.at.lock().insert(id.to_owned(), Instant::now());
+    }
+    response
 }
 
 /// Two answers of the library that real clients stumble over.

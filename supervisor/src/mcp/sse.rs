@@ -5,7 +5,8 @@
 //!   `message` event is one JSON-RPC message. The session ends with its stream.
 //! * `POST /message?sessionId=…` takes one message: 202, or 404 for a session that is not there.
 //! * At most [`SSE_SESSIONS_MAX`] sessions, and [`SSE_QUEUE_DEPTH_MAX`] messages waiting in each
-//!   direction of one; a client that does not read is not buffered for.
+//!   direction of one. As many requests may be without an answer; the next one is refused, so that
+//!   a client that does not read is not buffered for.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,43 +22,74 @@ use axum::routing::{get, post};
 use futures_util::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
 use rmcp::ServiceExt;
-use rmcp::model::{ClientJsonRpcMessage, GetExtensions, JsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientNotification, GetExtensions, JsonRpcMessage, RequestId,
+    ServerJsonRpcMessage,
+};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::Mcp;
 use crate::app::SharedApp;
-use crate::http::ApiError;
-use crate::limits::{BODY_BYTES_MAX, SSE_KEEP_ALIVE, SSE_QUEUE_DEPTH_MAX, SSE_SESSIONS_MAX};
+use crate::http::{ApiError, body};
+use crate::limits::{SSE_KEEP_ALIVE, SSE_QUEUE_DEPTH_MAX, SSE_SESSIONS_MAX};
 
-type Inbox = mpsc::Sender<ClientJsonRpcMessage>;
+/// The way into one session.
+#[derive(Debug, Clone)]
+struct Session {
+    inbox: mpsc::Sender<ClientJsonRpcMessage>,
+    unanswered: Arc<Mutex<HashMap<RequestId, TaskTrackerToken>>>,
+}
 
 #[derive(Debug, Clone)]
 struct Sessions {
     app: SharedApp,
     stop: CancellationToken,
-    inboxes: Arc<Mutex<HashMap<Uuid, Inbox>>>,
+    in_flight: TaskTracker,
+    open: Arc<Mutex<HashMap<Uuid, Session>>>,
 }
 
-/// The routes. `stop` ends open streams.
-pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
-    let sessions = Sessions { app, stop, inboxes: Arc::default() };
+/// The routes. `stop` ends open streams; `in_flight` counts requests until their answers are sent.
+pub fn router(app: SharedApp, stop: CancellationToken, in_flight: TaskTracker) -> Router {
+    let sessions = Sessions { app, stop, in_flight, open: Arc::default() };
     Router::new().route("/sse", get(open)).route("/message", post(message)).with_state(sessions)
+}
+
+impl Session {
+    /// Notes a request that needs an answer.
+    fn asked(&self, id: &RequestId, token: TaskTrackerToken) -> Result<(), ApiError> {
+        let mut unanswered = self.unanswered.lock();
+        if unanswered.len() >= SSE_QUEUE_DEPTH_MAX {
+            let message = format!(
+                "overloaded: {SSE_QUEUE_DEPTH_MAX} requests of this session have no answer yet; \
+                 read its stream"
+            );
+            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message));
+        }
+        unanswered.insert(id.clone(), token);
+        Ok(())
+    }
+
+    fn answered(&self, id: &RequestId) {
+        self.unanswered.lock().remove(id);
+    }
 }
 
 /// Takes a session out of the table when its stream is dropped, and ends its service.
 struct Registered {
     id: Uuid,
-    inboxes: Arc<Mutex<HashMap<Uuid, Inbox>>>,
+    open: Arc<Mutex<HashMap<Uuid, Session>>>,
     _service: DropGuard,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.inboxes.lock().remove(&self.id);
+        self.open.lock().remove(&self.id);
     }
 }
 
@@ -65,20 +97,18 @@ async fn open(State(sessions): State<Sessions>) -> Result<Response, ApiError> {
     let (inbox, from_client) = mpsc::channel(SSE_QUEUE_DEPTH_MAX);
     let (to_client, outbox) = mpsc::channel::<ServerJsonRpcMessage>(SSE_QUEUE_DEPTH_MAX);
     let id = Uuid::new_v4();
+    let session = Session { inbox, unanswered: Arc::default() };
     {
-        let mut inboxes = sessions.inboxes.lock();
-        if inboxes.len() >= SSE_SESSIONS_MAX {
+        let mut open = sessions.open.lock();
+        if open.len() >= SSE_SESSIONS_MAX {
             let message = format!("{SSE_SESSIONS_MAX} SSE sessions are open; close one first");
             return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message));
         }
-        inboxes.insert(id, inbox);
+        open.insert(id, session.clone());
     }
     let cancel = sessions.stop.child_token();
-    let registered = Registered {
-        id,
-        inboxes: Arc::clone(&sessions.inboxes),
-        _service: cancel.clone().drop_guard(),
-    };
+    let registered =
+        Registered { id, open: Arc::clone(&sessions.open), _service: cancel.clone().drop_guard() };
     let transport = (PollSender::new(to_client), ReceiverStream::new(from_client));
     let handler = Mcp::new(Arc::clone(&sessions.app));
     tokio::spawn(async move {
@@ -87,7 +117,7 @@ async fn open(State(sessions): State<Sessions>) -> Result<Response, ApiError> {
             Err(error) => tracing::debug!(%error, "SSE session ended before it was initialised"),
         }
     });
-    Ok(Sse::new(events(id, outbox, registered))
+    Ok(Sse::new(events(id, outbox, session, registered))
         .keep_alive(KeepAlive::new().interval(SSE_KEEP_ALIVE))
         .into_response())
 }
@@ -96,11 +126,21 @@ async fn open(State(sessions): State<Sessions>) -> Result<Response, ApiError> {
 fn events(
     id: Uuid,
     outbox: mpsc::Receiver<ServerJsonRpcMessage>,
+    session: Session,
     registered: Registered,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let endpoint = Event::default().event("endpoint").data(format!("/message?sessionId={id}"));
     let messages = ReceiverStream::new(outbox).filter_map(move |message| {
         let _held = &registered;
+        match &message {
+            JsonRpcMessage::Response(response) => session.answered(&response.id),
+            JsonRpcMessage::Error(error) => {
+                if let Some(id) = &error.id {
+                    session.answered(id);
+                }
+            }
+            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => {}
+        }
         let event = Event::default().event("message").json_data(&message);
         async move { event.ok().map(Ok) }
     });
@@ -119,30 +159,35 @@ async fn message(
     request: Request<Body>,
 ) -> Result<StatusCode, ApiError> {
     let Query(MessageQuery { session_id }) = query?;
-    let inbox = Uuid::try_parse(&session_id)
+    let session = Uuid::try_parse(&session_id)
         .ok()
-        .and_then(|id| sessions.inboxes.lock().get(&id).cloned())
+        .and_then(|id| sessions.open.lock().get(&id).cloned())
         .ok_or_else(|| {
             let message = format!("no SSE session '{session_id}'; open one with GET /sse");
             ApiError::new(StatusCode::NOT_FOUND, message)
         })?;
     let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        ApiError::bad_request(format!("body: {error}; accepted: up to {BODY_BYTES_MAX} bytes"))
-    })?;
+    let body = body::read(body).await?;
     let mut message: ClientJsonRpcMessage = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_request(format!("Malformed JSON-RPC message: {error}")))?;
     // Tools read the caller's headers from here, as they do over Streamable HTTP.
     match &mut message {
         JsonRpcMessage::Request(request) => {
             request.request.extensions_mut().insert(parts);
+            session.asked(&request.id, sessions.in_flight.token())?;
         }
         JsonRpcMessage::Notification(notification) => {
             notification.notification.extensions_mut().insert(parts);
+            // A cancelled request gets no answer.
+            if let ClientNotification::CancelledNotification(cancelled) = &notification.notification
+                && let Some(id) = &cancelled.params.request_id
+            {
+                session.answered(id);
+            }
         }
         JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
     }
-    inbox.send(message).await.map_err(|_| {
+    session.inbox.send(message).await.map_err(|_| {
         ApiError::new(StatusCode::NOT_FOUND, format!("SSE session '{session_id}' has ended"))
     })?;
     Ok(StatusCode::ACCEPTED)

@@ -123,9 +123,12 @@ pub(super) async fn call(
     };
     tokio::select! {
         biased;
+        // The client has cancelled the call, or its connection is gone: the library does not say
+        // which. One with a key goes on either way; cancel_execution stops it.
         () = context.ct.cancelled() => {
-            // The client has said that it wants no answer; `on_drop` or this line stops the script.
-            let _ = app.executions.cancel(&execution.id().to_string()).await;
+            if !keyed {
+                let _ = app.executions.cancel(&execution.id().to_string()).await;
+            }
         }
         _ = tokio::time::timeout(wait.duration(), following) => {}
     }
