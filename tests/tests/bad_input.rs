@@ -113,6 +113,11 @@ const CASES: &[Case] = &[
     Case { code: "new ArrayBuffer(2 * 1024 ** 3)", kind: &["script_error"], message: "RangeError" },
     // Memory that V8 does not count.
     Case {
+        code: "for (;;) setTimeout(() => {}, 1e6, ...new Array(60000))",
+        kind: &["out_of_memory"],
+        message: "Out of memory",
+    },
+    Case {
         code: "new ArrayBuffer(1, { maxByteLength: 2 ** 33 }).resize(2 ** 32)",
         kind: &["script_error"],
         message: "RangeError",

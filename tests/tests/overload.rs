@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use mcp_v8_supervisor::limits::{
     BODIES_BYTES_MAX, BODY_BYTES_MAX, CONNECTIONS_MAX, HEADER_READ_MAX, MCP_SESSIONS_MAX,
@@ -164,11 +165,13 @@ async fn p9_silent_connections_are_closed_and_those_past_the_bound_served() {
         (descriptors() + 10 >= before + CONNECTIONS_MAX).then_some(())
     })
     .await;
+    let begun = Instant::now();
     let mut waiting = connect(&server);
     waiting.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(begun.elapsed() > HEADER_READ_MAX / 5, "it waited until others were closed");
     let most = before + CONNECTIONS_MAX + 10;
     assert!(descriptors() <= most, "{} descriptors", descriptors());
     for (at, stream) in idle.iter_mut().enumerate().take(5) {

@@ -29,6 +29,10 @@ pub(crate) const MEMORY_SLACK_BYTES: u64 = 256 * 1024 * 1024;
 /// fifth of that.
 pub(crate) const MEMORY_BYTES_PER_CODE_BYTE: u64 = 200;
 
+/// The most memory that reading any source may take, in bytes: ordinary code of 16 MiB needs less,
+/// and a few megabytes of the densest must not cost an operator many gigabytes.
+pub(crate) const SOURCE_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 /// Memory put by for saying that there is no more, in bytes.
 pub(crate) const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 

@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::SandboxError;
 use crate::limits::{
     DESCRIPTORS_MAX, MEMORY_BYTES_PER_CODE_BYTE, MEMORY_RESERVE_BYTES, MEMORY_SLACK_BYTES,
-    STACK_BYTES,
+    SOURCE_MEMORY_BYTES_MAX, STACK_BYTES,
 };
 
 /// What every worker needs, sandbox or not: no core dumps, which would hold the script's data, and
@@ -29,11 +29,14 @@ pub(crate) fn limit_all() -> Result<(), SandboxError> {
 /// and the memories of WebAssembly. `RLIMIT_AS` would not do: V8 reserves address space by the
 /// terabyte.
 pub(crate) fn limit_memory(job: &Job) -> Result<(), SandboxError> {
+    let for_source = (job.code.len() as u64)
+        .saturating_mul(MEMORY_BYTES_PER_CODE_BYTE)
+        .min(SOURCE_MEMORY_BYTES_MAX);
     let bytes = job
         .limits
         .heap_bytes
         .saturating_add(job.limits.buffer_bytes)
-        .saturating_add((job.code.len() as u64).saturating_mul(MEMORY_BYTES_PER_CODE_BYTE))
+        .saturating_add(for_source)
         .saturating_add(MEMORY_SLACK_BYTES);
     let with_reserve = bytes.saturating_add(MEMORY_RESERVE_BYTES);
     set(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(with_reserve) }, "data")
