@@ -1,6 +1,6 @@
 //! MCP over Streamable HTTP at `/mcp`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,7 +47,8 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
         .layer(middleware::from_fn(mend_answers))
 }
 
-/// When each session was last used.
+/// When each session was last used. Holds every open one, and forgets the others when it has as many
+/// entries as there may be sessions.
 #[derive(Clone)]
 struct Used {
     manager: Arc<LocalSessionManager>,
@@ -58,16 +59,18 @@ impl Used {
     /// Makes room for a session by closing the one that was not used for longest. Its client finds
     /// it gone (404) and opens another, as the specification has it.
     async fn make_room(&self) {
-        let open: Vec<_> = self.manager.sessions.read().await.keys().cloned().collect();
-        if open.len() < MCP_SESSIONS_MAX {
+        if self.at.lock().len() < MCP_SESSIONS_MAX {
             return;
         }
+        let open: HashSet<_> = self.manager.sessions.read().await.keys().cloned().collect();
         let oldest = {
             let mut at = self.at.lock();
-            at.retain(|id, _| open.iter().any(|known| **known == **id));
-            open.into_iter().min_by_key(|id| at.get(&**id).copied())
+            at.retain(|id, _| open.contains(id.as_str()));
+            open.iter().min_by_key(|id| at.get(&***id).copied()).cloned()
         };
-        if let Some(oldest) = oldest {
+        if let Some(oldest) = oldest
+            && open.len() >= MCP_SESSIONS_MAX
+        {
             // One that has ended in this moment is closed already.
             let _ = self.manager.close_session(&oldest).await;
         }

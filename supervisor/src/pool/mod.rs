@@ -10,6 +10,7 @@
 //! The operating system's sandbox is entered by the worker itself (`worker/src/sandbox/`) and judged
 //! from outside in [`sandbox`].
 
+mod attribution;
 mod breaker;
 mod logs;
 mod process;

@@ -13,17 +13,14 @@ use std::io;
 use std::time::Duration;
 
 use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
-use mcp_v8_protocol::{
-    DecodeError, Decoder, Done, FailureKind, Fatal, FatalKind, FromWorker, Job, Outcome, Ready,
-    ToWorker, encode,
-};
-use rustix::process::Signal;
+use mcp_v8_protocol::{DecodeError, Decoder, Fatal, FromWorker, Job, Ready, ToWorker, encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::attribution::{End, attribute, cause, describe};
 use super::process::{Exit, Process};
 use super::sandbox::{self, Judgement, Missing, Mode};
 use super::spawner::Spawned;
@@ -34,10 +31,6 @@ use crate::metrics;
 
 /// Bytes read from a worker at a time.
 const READ_BYTES: usize = 16 * 1024;
-
-/// What existing clients match on when the memory limit was reached.
-const OUT_OF_MEMORY: &str =
-    "Out of memory: V8 heap limit exceeded. Try increasing heap_memory_max_mb.";
 
 /// What existing clients match on when the wall clock limit was reached.
 const TIMED_OUT: &str = "Execution timed out";
@@ -355,18 +348,6 @@ impl ConsoleBudget {
     }
 }
 
-/// How the conversation with a worker ended.
-enum End {
-    /// It reported.
-    Done(Box<Done>),
-    /// It closed its socket without a report, perhaps with last words.
-    Closed(Option<Fatal>),
-    /// It broke the protocol.
-    Violation(Violation),
-    /// It did not react to a soft stop.
-    Unresponsive,
-}
-
 /// Reads what is there; 0 at the end of the stream, errors included.
 async fn read_some(
     reader: &mut (impl AsyncReadExt + Unpin),
@@ -388,80 +369,6 @@ async fn next_message(
         if read_some(socket, decoder).await == 0 {
             return Ok(None);
         }
-    }
-}
-
-/// The outcome of an execution, from the end of the conversation and of the process.
-fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
-    match end {
-        End::Done(done) => match done.outcome {
-            Outcome::Completed { result, result_truncated } => Ok(result.map(|mut text| {
-                if result_truncated {
-                    text.push_str("… [result cut here: it was longer than 1 MiB]");
-                }
-                text
-            })),
-            Outcome::Failed(failure) if failure.kind == FailureKind::Stopped => {
-                Err(ErrorDetail::new(ErrorKind::WorkerProtocol, "the worker stopped by itself"))
-            }
-            Outcome::Failed(failure) => Err(failure.into()),
-        },
-        End::Closed(Some(Fatal { kind: FatalKind::OutOfMemory, .. })) => {
-            Err(ErrorDetail::new(ErrorKind::OutOfMemory, OUT_OF_MEMORY))
-        }
-        End::Closed(Some(fatal)) => {
-            let message = format!("The script's process ended: {}", fatal.message);
-            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, message))
-        }
-        End::Closed(None) => {
-            let message = format!("The script's process ended ({})", describe(exit));
-            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, message))
-        }
-        End::Violation(violation) => {
-            tracing::warn!(%violation, "a worker broke the protocol and was killed");
-            let message = format!("The script's process broke the protocol: {violation}");
-            Err(ErrorDetail::new(ErrorKind::WorkerProtocol, message))
-        }
-        // Only a stop makes us impatient, and whoever asked for it knows why.
-        End::Unresponsive => {
-            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The script's process was killed"))
-        }
-    }
-}
-
-/// The label under which the end of a process is counted.
-fn cause(end: &End, exit: Exit, timed_out: bool) -> &'static str {
-    match (end, exit) {
-        (End::Done(_), _) => "done",
-        (End::Violation(_), _) => "protocol",
-        (End::Unresponsive, _) if timed_out => "killed_at_deadline",
-        (End::Unresponsive, _) => "killed_on_cancel",
-        (End::Closed(Some(Fatal { kind: FatalKind::OutOfMemory, .. })), _) => "out_of_memory",
-        (End::Closed(_), Exit::Signal(_)) => "signal",
-        (End::Closed(_), _) => "exit",
-    }
-}
-
-/// How a process ended, in words.
-fn describe(exit: Exit) -> String {
-    match exit {
-        Exit::Code(code) => format!("exit code {code}"),
-        Exit::Signal(signal) => {
-            let is = |known: Signal| known.as_raw() == signal;
-            let meaning = if is(Signal::TRAP) || is(Signal::ILL) || is(Signal::ABORT) {
-                ": V8 could not go on"
-            } else if is(Signal::SEGV) || is(Signal::BUS) {
-                ": invalid memory access"
-            } else if is(Signal::SYS) {
-                ": a system call that the sandbox forbids"
-            } else if is(Signal::KILL) {
-                ": killed from outside, perhaps for lack of memory"
-            } else {
-                ""
-            };
-            format!("signal {signal}{meaning}")
-        }
-        Exit::Unknown => "end not known".to_owned(),
     }
 }
 
