@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
 
 use mcp_v8_protocol::limits::CODE_BYTES_MAX;
 use mcp_v8_supervisor::limits::QUEUE_DEPTH_MAX;
@@ -30,8 +29,6 @@ async fn p3_nothing_of_one_execution_is_visible_to_the_next() {
         assert_eq!(answer["status"], "failed");
         let answer = server.run("`${typeof left} ${[].left}`").await;
         assert_eq!(answer["result"], "undefined undefined", "{answer}");
-        // The run above took the worker after the one seen; wait for the next to be counted anew.
-        processes.extend(server.children().into_iter().filter(|pid| *pid == worker));
     }
 }
 
@@ -255,13 +252,4 @@ async fn a_server_that_is_killed_leaves_no_worker_behind() {
         gone.then_some(())
     })
     .await;
-}
-
-#[tokio::test]
-async fn the_server_is_ready_quickly() {
-    let begun = Instant::now();
-    let _server = Server::start(&[]).await;
-    // The product's bound is 300 ms for a release build on an idle machine; the benchmark shows
-    // that. This only catches a start that waits for something.
-    assert!(begun.elapsed() < Duration::from_secs(5));
 }
