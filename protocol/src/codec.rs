@@ -120,16 +120,37 @@ pub enum DecodeError {
 /// # Errors
 /// [`EncodeError::TooLarge`] when the payload exceeds [`Wire::PAYLOAD_BYTES_MAX`].
 pub fn encode<M: Wire>(message: &M) -> Result<Vec<u8>, EncodeError> {
-    let mut frame = vec![0_u8; FRAME_HEADER_BYTES];
-    let bytes = bincode::encode_into_std_write(message, &mut frame, bincode::config::standard())?;
+    let mut frame = Vec::new();
+    encode_into(message, &mut frame)?;
+    Ok(frame)
+}
+
+/// Appends the frame of one message to `frames`. Allocates only what `frames` lacks in capacity.
+///
+/// # Errors
+/// As [`encode`]; `frames` is as it was then.
+pub fn encode_into<M: Wire>(message: &M, frames: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let start = frames.len();
+    let encoded = append(message, frames);
+    if encoded.is_err() {
+        frames.truncate(start);
+    }
+    encoded
+}
+
+fn append<M: Wire>(message: &M, frames: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let start = frames.len();
+    frames.extend_from_slice(&[0_u8; FRAME_HEADER_BYTES]);
+    let bytes = bincode::encode_into_std_write(message, frames, bincode::config::standard())?;
     let length = match u32::try_from(bytes) {
         Ok(length) if bytes <= M::PAYLOAD_BYTES_MAX => length,
         _ => return Err(EncodeError::TooLarge { bytes, bytes_max: M::PAYLOAD_BYTES_MAX }),
     };
-    frame[0..4].copy_from_slice(&length.to_le_bytes());
-    frame[4..6].copy_from_slice(&VERSION.to_le_bytes());
-    frame[6] = M::KIND;
-    Ok(frame)
+    let header = &mut frames[start..start + FRAME_HEADER_BYTES];
+    header[0..4].copy_from_slice(&length.to_le_bytes());
+    header[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    header[6] = M::KIND;
+    Ok(())
 }
 
 /// Takes bytes as they arrive and gives messages back.
@@ -214,7 +235,7 @@ mod tests {
             execution_id: "e".to_owned(),
             attempt: 1,
             code: "x".repeat(code_bytes),
-            limits: JobLimits { heap_bytes: 2, buffer_bytes: 3, console_bytes: 4 },
+            limits: JobLimits { heap_bytes: 2, buffer_bytes: 3, console_bytes: 4, cpu_secs: 5 },
         })
     }
 
@@ -254,7 +275,7 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let mut frame = encode(&ToWorker::Hello(Hello { heap_bytes: 1 })).unwrap();
+        let mut frame = encode(&ToWorker::Hello(Hello { heap_bytes: 1, isolate: true })).unwrap();
         frame[4..6].copy_from_slice(&9_u16.to_le_bytes());
         let error = decode_all(&frame).unwrap_err();
         assert!(matches!(error, DecodeError::Version { theirs: 9, ours: VERSION }));
@@ -269,7 +290,7 @@ mod tests {
 
     #[test]
     fn trailing_bytes_are_refused_and_the_decoder_stays_in_error() {
-        let mut frame = encode(&ToWorker::Hello(Hello { heap_bytes: 1 })).unwrap();
+        let mut frame = encode(&ToWorker::Hello(Hello { heap_bytes: 1, isolate: true })).unwrap();
         let good = frame.clone();
         frame.push(0);
         let length = (frame.len() - FRAME_HEADER_BYTES) as u32;

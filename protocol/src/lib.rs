@@ -16,9 +16,9 @@ pub mod codec;
 pub mod limits;
 pub mod message;
 
-pub use codec::{DecodeError, Decoder, EncodeError, Wire, encode};
+pub use codec::{DecodeError, Decoder, EncodeError, Wire, encode, encode_into};
 pub use message::{
-    Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits, Layer,
+    Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, Hello, Job, JobLimits, Layer,
     LayerReport, Outcome, Ready, ToWorker, Usage,
 };
 

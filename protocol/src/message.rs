@@ -6,10 +6,14 @@
 //!     │ ◄─────────────────────── Ready │  from here on it may be handed its one job
 //!     │ Job ─────────────────────────► │
 //!     │ ◄───────────── Console (any) │
-//!     │ Stop (at most once) ─────────► │  soft stop
+//!     │ SIGUSR1 (at most once) ······► │  soft stop: a signal, as the script has the only thread
 //!     │ ◄──────────────────────── Done │  or Fatal, or just the end of the stream
 //!     ╳ both ends close, the worker exits, the supervisor reaps it
 //! ```
+//!
+//! A template has a conversation of its own: `Hello` in, `Ready` out, then `Fork` in and `Forked` out
+//! as often as the supervisor likes. A child has had its `Hello` and `Ready` in its template and goes
+//! on from there on its own socket.
 //!
 //! The supervisor validates every message against the state the worker may be in; anything else is
 //! a protocol violation and costs the worker its life.
@@ -23,9 +27,9 @@ pub enum ToWorker {
     Hello(Hello),
     /// The one job of this process.
     Job(Job),
-    /// Terminate the script and report [`FailureKind::Stopped`]. SIGKILL follows if it does not.
-    /// Why is the supervisor's business: a deadline or a cancelled call.
-    Stop,
+    /// To a template: fork a child. It answers with [`FromWorker::Forked`], and with that come two
+    /// descriptors.
+    Fork,
 }
 
 /// From a worker to the supervisor.
@@ -43,6 +47,9 @@ pub enum FromWorker {
     Done(Box<Done>),
     /// Last words of a process that cannot go on. Nothing follows.
     Fatal(Fatal),
+    /// From a template: a child is there. With the first byte of this frame come its pidfd and our
+    /// end of its socket, in this order.
+    Forked(Forked),
 }
 
 /// What a worker prepares before its job arrives.
@@ -50,6 +57,15 @@ pub enum FromWorker {
 pub struct Hello {
     /// Heap limit the isolate is built with; a job with another limit rebuilds it.
     pub heap_bytes: u64,
+    /// Whether there is to be an isolate before a job is known.
+    pub isolate: bool,
+}
+
+/// A child of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Forked {
+    /// Its process id, in the process namespace of the template and the supervisor.
+    pub pid: u32,
 }
 
 /// A worker introduces itself.
@@ -63,6 +79,9 @@ pub struct Ready {
     pub v8_version: String,
     /// Every layer of the sandbox it tried to put on; empty when it was told to put on none.
     pub sandbox: Vec<LayerReport>,
+    /// From a template: with the first byte of this frame comes the pidfd of the process that holds
+    /// its children's process namespace.
+    pub holder: bool,
 }
 
 /// What became of one layer of the sandbox.
@@ -79,6 +98,13 @@ pub struct LayerReport {
 pub enum Layer {
     /// Nothing but the socket and the log pipe is open.
     Descriptors,
+    /// It does not run as root: the user who owns nothing, or the server's own unprivileged one.
+    User,
+    /// Own namespaces: users, mounts, network, IPC, host name, cgroups; processes, for what a
+    /// template forks.
+    Namespaces,
+    /// The root of its file system is an empty read-only directory.
+    Root,
     /// Resource limits: no files written, few descriptors, no core dumps; memory once a job is known.
     Resources,
     /// No program the process could start gains privileges (`no_new_privs`).
@@ -92,10 +118,26 @@ pub enum Layer {
 }
 
 impl Layer {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Descriptors,
+        Self::User,
+        Self::Namespaces,
+        Self::Root,
+        Self::Resources,
+        Self::NoNewPrivileges,
+        Self::Landlock,
+        Self::Capabilities,
+        Self::SystemCalls,
+    ];
+
     /// Its name in logs, metrics and readiness.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Descriptors => "descriptors",
+            Self::User => "user",
+            Self::Namespaces => "namespaces",
+            Self::Root => "root",
             Self::Resources => "resources",
             Self::NoNewPrivileges => "no_new_privileges",
             Self::Landlock => "landlock",
@@ -120,8 +162,7 @@ pub struct Job {
     pub limits: JobLimits,
 }
 
-/// Bounds of one job that the worker keeps. Wall clock is the supervisor's: it sends
-/// [`ToWorker::Stop`].
+/// Bounds of one job that the worker keeps. Wall clock is the supervisor's: it sends `SIGUSR1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct JobLimits {
     /// V8 heap, in bytes.
@@ -130,6 +171,8 @@ pub struct JobLimits {
     pub buffer_bytes: u64,
     /// Console text, in bytes; what goes past it is dropped with a notice.
     pub console_bytes: u64,
+    /// Processor time, in seconds. The kernel keeps it, by ending the process.
+    pub cpu_secs: u64,
 }
 
 /// How a job ended and what it used.
@@ -184,7 +227,8 @@ pub enum FailureKind {
     Stalled,
     /// The heap limit was reached.
     OutOfMemory,
-    /// [`ToWorker::Stop`] came before the script had ended.
+    /// `SIGUSR1` came before the script had ended. Why is the supervisor's business: a deadline or a
+    /// cancelled call. SIGKILL follows.
     Stopped,
 }
 
@@ -195,8 +239,6 @@ pub struct Usage {
     pub cpu_us: u64,
     /// Wall clock since it got the job, in microseconds.
     pub wall_us: u64,
-    /// V8 heap in use at the end, in bytes.
-    pub heap_bytes: u64,
     /// The most `ArrayBuffer` memory at any time, in bytes.
     pub buffer_peak_bytes: u64,
 }

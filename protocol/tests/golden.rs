@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 
 use mcp_v8_protocol::{
-    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
-    Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire, encode,
+    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, Hello, Job,
+    JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire, encode,
 };
 
 fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
@@ -30,8 +30,8 @@ fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
 
 #[test]
 fn frames_to_a_worker() {
-    check("to_worker_hello", &ToWorker::Hello(Hello { heap_bytes: 128 << 20 }));
-    check("to_worker_stop", &ToWorker::Stop);
+    check("to_worker_hello", &ToWorker::Hello(Hello { heap_bytes: 128 << 20, isolate: true }));
+    check("to_worker_fork", &ToWorker::Fork);
     check(
         "to_worker_job",
         &ToWorker::Job(Job {
@@ -42,6 +42,7 @@ fn frames_to_a_worker() {
                 heap_bytes: 128 << 20,
                 buffer_bytes: 64 << 20,
                 console_bytes: 1 << 20,
+                cpu_secs: 32,
             },
         }),
     );
@@ -59,15 +60,17 @@ fn frames_from_a_worker() {
                 LayerReport { layer: Layer::Landlock, missing: Some("no".to_owned()) },
                 LayerReport { layer: Layer::SystemCalls, missing: None },
             ],
+            holder: true,
         }),
     );
+    check("from_worker_forked", &FromWorker::Forked(Forked { pid: 4712 }));
     check("from_worker_console", &FromWorker::Console("[WARN] hé\n".to_owned()));
     check("from_worker_console_truncated", &FromWorker::ConsoleTruncated);
     check(
         "from_worker_fatal",
         &FromWorker::Fatal(Fatal { kind: FatalKind::OutOfMemory, message: "heap".to_owned() }),
     );
-    let usage = Usage { cpu_us: 300, wall_us: 301, heap_bytes: 70_000, buffer_peak_bytes: 5 };
+    let usage = Usage { cpu_us: 300, wall_us: 301, buffer_peak_bytes: 5 };
     check(
         "from_worker_done_completed",
         &FromWorker::Done(Box::new(Done {

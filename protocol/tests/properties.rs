@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use mcp_v8_protocol::{
-    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
-    Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire, encode,
+    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, Hello, Job,
+    JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire, encode,
 };
 use proptest::prelude::*;
 
@@ -21,27 +21,26 @@ fn failure_kind() -> impl Strategy<Value = FailureKind> {
 }
 
 fn to_worker() -> impl Strategy<Value = ToWorker> {
-    let job = (".{0,64}", any::<u32>(), ".{0,400}", any::<[u64; 3]>()).prop_map(
-        |(execution_id, attempt, code, [heap_bytes, buffer_bytes, console_bytes])| {
+    let job = (".{0,64}", any::<u32>(), ".{0,400}", any::<[u64; 4]>()).prop_map(
+        |(execution_id, attempt, code, [heap_bytes, buffer_bytes, console_bytes, cpu_secs])| {
             ToWorker::Job(Job {
                 execution_id,
                 attempt,
                 code,
-                limits: JobLimits { heap_bytes, buffer_bytes, console_bytes },
+                limits: JobLimits { heap_bytes, buffer_bytes, console_bytes, cpu_secs },
             })
         },
     );
     prop_oneof![
-        any::<u64>().prop_map(|heap_bytes| ToWorker::Hello(Hello { heap_bytes })),
+        (any::<u64>(), any::<bool>())
+            .prop_map(|(heap_bytes, isolate)| { ToWorker::Hello(Hello { heap_bytes, isolate }) }),
         job,
-        Just(ToWorker::Stop),
+        Just(ToWorker::Fork),
     ]
 }
 
 fn layer() -> impl Strategy<Value = LayerReport> {
-    let layer =
-        prop_oneof![Just(Layer::Descriptors), Just(Layer::Landlock), Just(Layer::SystemCalls)];
-    (layer, proptest::option::of(".{0,40}"))
+    (proptest::sample::select(Layer::ALL.to_vec()), proptest::option::of(".{0,40}"))
         .prop_map(|(layer, missing)| LayerReport { layer, missing })
 }
 
@@ -60,22 +59,23 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
                 Outcome::Failed(Failure { kind, message, stack, line, column })
             }),
     ];
-    let done = (outcome, any::<[u64; 4]>()).prop_map(
-        |(outcome, [cpu_us, wall_us, heap_bytes, buffer_peak_bytes])| {
+    let done =
+        (outcome, any::<[u64; 3]>()).prop_map(|(outcome, [cpu_us, wall_us, buffer_peak_bytes])| {
             FromWorker::Done(Box::new(Done {
                 outcome,
-                usage: Usage { cpu_us, wall_us, heap_bytes, buffer_peak_bytes },
+                usage: Usage { cpu_us, wall_us, buffer_peak_bytes },
             }))
-        },
-    );
+        });
     let fatal =
         prop_oneof![Just(FatalKind::OutOfMemory), Just(FatalKind::V8), Just(FatalKind::Worker)];
     prop_oneof![
         (any::<u32>(), ".{0,20}", ".{0,20}", proptest::collection::vec(layer(), 0..6)).prop_map(
             |(pid, worker_version, v8_version, sandbox)| {
-                FromWorker::Ready(Ready { pid, worker_version, v8_version, sandbox })
+                let holder = pid % 2 == 0;
+                FromWorker::Ready(Ready { pid, worker_version, v8_version, sandbox, holder })
             }
         ),
+        any::<u32>().prop_map(|pid| FromWorker::Forked(Forked { pid })),
         ".{0,400}".prop_map(FromWorker::Console),
         Just(FromWorker::ConsoleTruncated),
         done,

@@ -51,11 +51,28 @@ pub const RETAINED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// 250 ms of the limit (promise P4).
 pub const KILL_GRACE: Duration = Duration::from_millis(150);
 
+/// Processor time a script may use beyond its wall clock, in seconds, before the kernel ends its
+/// process: the script has one thread, so that this fires only where the wall clock did not.
+pub const CPU_GRACE_SECS: u64 = 2;
+
 /// What a process may take to be gone after its last message before SIGKILL.
 pub const EXIT_GRACE: Duration = Duration::from_millis(100);
 
 /// What a worker may take from spawn to ready.
 pub const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a template may take to make a child.
+pub const FORK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Children of one template. After them another takes its place, with another memory layout and
+/// other hash seeds.
+pub const TEMPLATE_FORKS_MAX: u64 = 10_000;
+
+/// How long a template makes children, for the same reason.
+pub const TEMPLATE_AGE_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Descriptors that came from a template and belong to no message yet.
+pub const TEMPLATE_DESCRIPTORS_MAX: usize = 2;
 
 /// First pause after a worker died while starting; doubles to [`BACKOFF_MAX`], with jitter.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);

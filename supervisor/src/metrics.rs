@@ -25,6 +25,8 @@ const RETAINED_BYTES: &str = "mcp_v8_executions_retained_bytes";
 const WORKER_EXITS: &str = "mcp_v8_worker_exits_total";
 const WORKER_START_FAILURES: &str = "mcp_v8_worker_start_failures_total";
 const WORKER_START_SECONDS: &str = "mcp_v8_worker_start_seconds";
+const TEMPLATES_RENEWED: &str = "mcp_v8_templates_renewed_total";
+const TEMPLATE_START_SECONDS: &str = "mcp_v8_template_start_seconds";
 const SANDBOX: &str = "mcp_v8_sandbox_layer";
 const WORKERS_IDLE: &str = "mcp_v8_workers_idle";
 
@@ -52,6 +54,12 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(WORKER_EXITS, "Worker processes that ended, by cause");
     describe_counter!(WORKER_START_FAILURES, "Worker processes that did not get ready");
     describe_histogram!(WORKER_START_SECONDS, Unit::Seconds, "Time from spawn to ready");
+    describe_counter!(TEMPLATES_RENEWED, "Templates of worker processes replaced, by reason");
+    describe_histogram!(
+        TEMPLATE_START_SECONDS,
+        Unit::Seconds,
+        "Time from spawn to a ready template"
+    );
     describe_gauge!(SANDBOX, "Layers of the workers' sandbox: 1 when on");
     describe_gauge!(WORKERS_IDLE, "Workers that are ready and wait for a script");
     Ok(handle)
@@ -105,6 +113,16 @@ pub fn worker_start_failed() {
 /// A worker got ready after `took`.
 pub fn worker_started(took: Duration) {
     histogram!(WORKER_START_SECONDS).record(took);
+}
+
+/// A template got ready after `took`.
+pub fn template_started(took: Duration) {
+    histogram!(TEMPLATE_START_SECONDS).record(took);
+}
+
+/// A template was replaced.
+pub fn template_renewed(reason: &'static str) {
+    counter!(TEMPLATES_RENEWED, "reason" => reason).increment(1);
 }
 
 /// What keeps workers in.

@@ -182,6 +182,8 @@ fn start_executions(args: &Args, worker_path: PathBuf) -> Result<(Executions, Po
     let pool = Pool::start(PoolSettings {
         worker_path,
         sandbox: args.sandbox,
+        processes: args.worker_processes,
+        warm: true,
         idle_workers: concurrent_max.min(IDLE_WORKERS_MAX),
         heap_bytes: args.heap_memory_max * 1024 * 1024,
     })?;

@@ -168,6 +168,12 @@ impl Server {
         children_of(self.pid())
     }
 
+    /// Those of its children that run a script or wait for one, as opposed to templates and to what
+    /// holds their namespaces. With a sandbox only.
+    pub fn workers(&self) -> Vec<u32> {
+        self.children().into_iter().filter(|pid| is_worker(*pid)).collect()
+    }
+
     /// Sends a signal to the supervisor.
     pub fn signal(&self, signal: rustix::process::Signal) {
         signal_process(self.pid(), signal);
@@ -225,6 +231,18 @@ pub fn anonymous_memory_bytes(pid: u32) -> u64 {
     kib.unwrap_or_default() * 1024
 }
 
+/// Whether a child of a server is a worker: a single process, or one in a namespace that another
+/// holds.
+fn is_worker(pid: u32) -> bool {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+    let status = read("status").unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    match numbers.split_whitespace().nth(1) {
+        Some(inner) => inner != "1",
+        None => !read("cmdline").unwrap_or_default().contains("--process=template"),
+    }
+}
+
 /// Open descriptors of a process.
 pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
@@ -232,6 +250,10 @@ pub fn descriptors(pid: u32) -> usize {
 
 /// User and system time of a process and its reaped children, in seconds.
 pub fn cpu_seconds(pid: u32) -> f64 {
+    std::iter::once(pid).chain(children_of(pid)).map(own_cpu_seconds).sum()
+}
+
+fn own_cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // Fields after the command's closing parenthesis: state is the first.
     let fields: Vec<&str> =

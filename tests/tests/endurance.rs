@@ -18,7 +18,10 @@ async fn p9_ten_thousand_executions_grow_nothing() {
         until("all workers to be idle", || async {
             let active = server.metric("mcp_v8_executions_active").await;
             let idle = server.metric("mcp_v8_workers_idle").await;
-            (active == 0.0 && idle as usize == server.children().len()).then_some(())
+            let workers = server.workers().len();
+            // And both templates, each with what holds its namespace.
+            let all = workers + 4 == server.children().len();
+            (active == 0.0 && idle as usize == workers && all).then_some(())
         })
         .await;
         (anonymous_memory_bytes(server.pid()), descriptors(server.pid()), server.children().len())

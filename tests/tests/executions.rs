@@ -18,8 +18,8 @@ async fn p3_nothing_of_one_execution_is_visible_to_the_next() {
     let mut processes = HashSet::new();
     for _ in 0..5 {
         let worker = until("one idle worker", || async {
-            let children = server.children();
-            (children.len() == 1).then(|| children[0])
+            let workers = server.workers();
+            (workers.len() == 1).then(|| workers[0])
         })
         .await;
         assert!(processes.insert(worker), "process {worker} is used again");

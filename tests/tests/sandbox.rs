@@ -5,11 +5,12 @@
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output, Stdio};
 
+use mcp_v8_protocol::Layer;
 use mcp_v8_tests::{Server, binary, free_port, until};
 use serde_json::Value;
 
-const LAYERS: [&str; 6] =
-    ["descriptors", "resources", "no_new_privileges", "landlock", "capabilities", "system_calls"];
+/// The test worker does not fork.
+const EXEC: &str = "--worker-processes=exec";
 
 /// Starts a server that is expected to refuse, through `launcher`.
 fn refused(launcher: &[&str], flags: &[&str]) -> Output {
@@ -36,38 +37,83 @@ fn liar() -> (tempfile::TempDir, String) {
     (dir, flag)
 }
 
+/// The value of a line of `/proc/PID/status`.
+fn status(pid: u32, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("{name} of {pid}: {status}")).trim().to_owned()
+}
+
+/// The soft limit of a line of `/proc/PID/limits`.
+fn limit(pid: u32, name: &str) -> String {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap().split_whitespace().next().unwrap().to_owned()
+}
+
+/// Children of a template, as opposed to templates and to what holds their namespaces.
+fn is_forked(pid: u32) -> bool {
+    let numbers = status(pid, "NSpid");
+    let inner: Vec<&str> = numbers.split_whitespace().skip(1).collect();
+    inner.first().is_some_and(|inner| *inner != "1")
+}
+
+fn namespace(pid: &str, name: &str) -> std::path::PathBuf {
+    std::fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap()
+}
+
 #[tokio::test]
 async fn p5_every_layer_is_on_by_default_and_the_kernel_confirms_it() {
     let server = Server::start(&[]).await;
     let readiness = server.json("/readyz").await;
-    for layer in LAYERS {
+    for layer in Layer::ALL.map(Layer::as_str) {
         assert_eq!(readiness["sandbox"].get(layer), Some(&Value::Null), "{readiness}");
         let metric = format!("mcp_v8_sandbox_layer{{layer=\"{layer}\"}}");
         assert_eq!(server.metric(&metric).await, 1.0, "{layer}");
     }
-    let workers = until("idle workers", || async {
-        let idle = server.metric("mcp_v8_workers_idle").await;
-        (idle > 0.0 && idle as usize == server.children().len()).then(|| server.children())
+    // Both templates, what holds their namespaces, and idle workers that have sealed themselves.
+    let pids = until("sealed workers", || async {
+        let pids = server.children();
+        let sealed = |pid: &&u32| is_forked(**pid) && status(**pid, "Seccomp_filters") == "3";
+        let forked = pids.iter().filter(|pid| is_forked(**pid)).count();
+        let all_sealed = pids.iter().filter(sealed).count() == forked;
+        (all_sealed && forked >= 2 && pids.len() == forked + 4).then_some(pids)
     })
     .await;
-    for pid in workers {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let shows = |line: &str| assert!(status.contains(line), "{line}: {status}");
-        shows("NoNewPrivs:\t1");
-        shows("Seccomp:\t2");
-        shows("CapEff:\t0000000000000000");
-        shows("CapPrm:\t0000000000000000");
+    for pid in pids {
+        for (name, value) in [
+            ("NoNewPrivs", "1"),
+            ("Seccomp", "2"),
+            ("CapEff", "0000000000000000"),
+            ("CapPrm", "0000000000000000"),
+            ("CapBnd", "0000000000000000"),
+            ("Uid", "65534\t65534\t65534\t65534"),
+            ("Gid", "65534\t65534\t65534\t65534"),
+            ("Groups", ""),
+            ("Threads", "1"),
+        ] {
+            assert_eq!(status(pid, name), value, "{name}");
+        }
         let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-        assert!(fds <= 5, "{fds} descriptors");
-        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-        let limited = |name: &str, value: &str| {
-            let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
-            let soft = line[name.len()..].split_whitespace().next().unwrap();
-            assert_eq!(soft, value, "{line}");
-        };
-        limited("Max core file size", "0");
-        limited("Max file size", "0");
-        limited("Max open files", "16");
+        assert!(fds <= 4, "{fds} descriptors");
+        for name in ["user", "mnt", "net", "ipc", "uts", "cgroup"] {
+            assert_ne!(namespace(&pid.to_string(), name), namespace("self", name), "{name}");
+        }
+        let root = std::fs::read_dir(format!("/proc/{pid}/root")).unwrap();
+        assert_eq!(root.count(), 0, "the root is empty");
+        let written = std::fs::write(format!("/proc/{pid}/root/x"), "x");
+        assert_eq!(written.unwrap_err().raw_os_error(), Some(30), "EROFS");
+        for (name, value) in
+            [("Max core file size", "0"), ("Max file size", "0"), ("Max open files", "16")]
+        {
+            assert_eq!(limit(pid, name), value, "{name}");
+        }
+        if is_forked(pid) {
+            assert_ne!(namespace(&pid.to_string(), "pid"), namespace("self", "pid"));
+            assert_eq!(limit(pid, "Max processes"), "0");
+            let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+            assert_eq!(fds, 3, "its socket and the log");
+        }
     }
     server.assert_serves().await;
 }
@@ -75,13 +121,14 @@ async fn p5_every_layer_is_on_by_default_and_the_kernel_confirms_it() {
 #[tokio::test]
 async fn a_worker_that_claims_a_sandbox_it_does_not_have_is_found_out() {
     let (_dir, worker) = liar();
-    let out = refused(&[], &[&worker]);
+    let out = refused(&[], &[&worker, EXEC]);
     assert_eq!(out.status.code(), Some(2));
     let text = String::from_utf8(out.stderr).unwrap();
     assert!(text.contains("the sandbox is incomplete: privileges: no_new_privileges is not on: the worker says it is on, the kernel says NoNewPrivs: 0"), "{text}");
     assert!(text.contains("network: system_calls is not on"), "{text}");
+    assert!(text.contains("it shares our user namespace"), "{text}");
     assert!(text.contains("--sandbox=best-effort"), "{text}");
-    let server = Server::launch(&[&worker, "--sandbox=best-effort"]).await;
+    let server = Server::launch(&[&worker, EXEC, "--sandbox=best-effort"]).await;
     let readiness = server.json("/readyz").await;
     assert!(readiness["sandbox"]["system_calls"].is_string(), "{readiness}");
 }
@@ -90,23 +137,35 @@ async fn a_worker_that_claims_a_sandbox_it_does_not_have_is_found_out() {
 #[tokio::test]
 async fn a_host_that_forbids_a_layer_is_refused_or_told_of() {
     let without = binary("mcp-v8-without");
-    for (calls, layer, property) in
-        [("landlock", "landlock", "files"), ("seccomp", "system_calls", "network")]
-    {
+    for (calls, missing, property) in [
+        ("landlock", &["landlock"][..], None),
+        ("pivot_root", &["root"], None),
+        ("unshare", &["namespaces", "root"], None),
+        ("setresuid", &["user"], None),
+        ("landlock,unshare", &["landlock", "namespaces", "root"], Some("files: landlock")),
+        ("seccomp", &["system_calls"], Some("privileges: system_calls")),
+    ] {
         let launcher = [without.to_str().unwrap(), calls];
-        let out = refused(&launcher, &[]);
-        assert_eq!(out.status.code(), Some(2), "{calls}");
-        let text = String::from_utf8(out.stderr).unwrap();
-        assert!(text.contains(&format!("{property}: {layer} is not on")), "{text}");
-        assert!(text.contains("the kernel needs") && text.contains("best-effort"), "{text}");
-
-        let server = Server::launch_by(&launcher, &["--sandbox=best-effort"]).await;
-        server.assert_serves().await;
-        let readiness = server.json("/readyz").await;
-        assert_eq!(readiness["status"], "ready");
-        for other in LAYERS {
-            let on = readiness["sandbox"][other].is_null();
-            assert_eq!(on, other != layer, "{calls}: {readiness}");
+        if let Some(property) = property {
+            let out = refused(&launcher, &[]);
+            assert_eq!(out.status.code(), Some(2), "{calls}");
+            let text = String::from_utf8(out.stderr).unwrap();
+            assert!(text.contains(&format!("{property} is not on")), "{text}");
+            assert!(text.contains("the kernel needs") && text.contains("best-effort"), "{text}");
+        }
+        // What takes no property away is no reason to refuse.
+        let mode = if property.is_some() { "best-effort" } else { "required" };
+        for processes in ["fork", "exec"] {
+            let flags =
+                [&format!("--sandbox={mode}")[..], &format!("--worker-processes={processes}")];
+            let server = Server::launch_by(&launcher, &flags).await;
+            server.assert_serves().await;
+            let readiness = server.json("/readyz").await;
+            assert_eq!(readiness["status"], "ready");
+            for layer in Layer::ALL.map(Layer::as_str) {
+                let on = readiness["sandbox"][layer].is_null();
+                assert_eq!(on, !missing.contains(&layer), "{calls}, {processes}: {readiness}");
+            }
         }
     }
 }

@@ -10,14 +10,23 @@ use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+/// How worker processes come to be: what holds for one holds for the other.
+const PROCESSES: [&str; 2] = ["fork", "exec"];
+
+fn in_both_ways<'a>(modes: &[&'a str]) -> Vec<(&'a str, &'static str)> {
+    modes.iter().flat_map(|mode| PROCESSES.map(|processes| (*mode, processes))).collect()
+}
+
 /// A server whose workers misbehave in the given way.
-async fn hostile(mode: &str, flags: &[&str]) -> (Server, tempfile::TempDir) {
+async fn hostile(mode: &str, processes: &str, flags: &[&str]) -> (Server, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join(format!("hostile-{mode}"));
     symlink(binary("mcp-v8-hostile-worker"), &program).unwrap();
     let worker = format!("--worker-path={}", program.display());
     // What it claims of a sandbox is another test's matter.
-    let server = Server::launch(&[&[worker.as_str(), "--sandbox=off"], flags].concat()).await;
+    let processes = format!("--worker-processes={processes}");
+    let own = [worker.as_str(), processes.as_str(), "--sandbox=off"];
+    let server = Server::launch(&[&own, flags].concat()).await;
     (server, dir)
 }
 
@@ -27,8 +36,8 @@ async fn p4_a_worker_killed_in_mid_run_is_a_typed_error_and_the_next_script_runs
     let server = Server::start(&["--max-concurrent-executions=1"]).await;
     for (signal, word) in [(Signal::KILL, "signal 9"), (Signal::SEGV, "signal 11")] {
         let idle = until("an idle worker", || async {
-            let children = server.children();
-            (children.len() == 1).then(|| children[0])
+            let workers = server.workers();
+            (workers.len() == 1).then(|| workers[0])
         })
         .await;
         let id = server.submit("console.log('begun'); while(true){}").await;
@@ -37,12 +46,19 @@ async fn p4_a_worker_killed_in_mid_run_is_a_typed_error_and_the_next_script_runs
             (page["total_lines"] == 1).then_some(())
         })
         .await;
+        let renewed = "mcp_v8_templates_renewed_total{reason=\"signal\"}";
+        let before = server.metric(renewed).await;
         signal_process(idle, signal);
         let info = server.json(&format!("/api/executions/{id}?wait=10")).await;
         assert_eq!(info["status"], "failed", "{info}");
         assert_eq!(info["error_detail"]["kind"], "worker_crashed", "{info}");
         assert!(info["error"].as_str().unwrap().contains(word), "{info}");
         server.assert_serves().await;
+        // What has the memory layout in common with a process that crashed gets no more scripts.
+        until("another template", || async {
+            (server.metric(renewed).await > before).then_some(())
+        })
+        .await;
     }
 }
 
@@ -50,16 +66,16 @@ async fn p4_a_worker_killed_in_mid_run_is_a_typed_error_and_the_next_script_runs
 async fn an_idle_worker_that_dies_is_replaced() {
     let server = Server::start(&["--max-concurrent-executions=2"]).await;
     let before = until("two idle workers", || async {
-        let children = server.children();
-        (children.len() == 2).then_some(children)
+        let workers = server.workers();
+        (workers.len() == 2).then_some(workers)
     })
     .await;
     for pid in &before {
         signal_process(*pid, Signal::KILL);
     }
     until("two new workers", || async {
-        let children = server.children();
-        (children.len() == 2 && !children.iter().any(|pid| before.contains(pid))).then_some(())
+        let workers = server.workers();
+        (workers.len() == 2 && !workers.iter().any(|pid| before.contains(pid))).then_some(())
     })
     .await;
     server.assert_serves().await;
@@ -67,10 +83,10 @@ async fn an_idle_worker_that_dies_is_replaced() {
 
 #[tokio::test]
 async fn a_worker_that_breaks_the_protocol_is_killed_and_counted() {
-    for mode in
-        ["garbage", "huge-frame", "ready-again", "floods", "endless-frame", "truncates-twice"]
-    {
-        let (server, _dir) = hostile(mode, &["--execution-timeout=30"]).await;
+    let modes =
+        ["garbage", "huge-frame", "ready-again", "floods", "endless-frame", "truncates-twice"];
+    for (mode, processes) in in_both_ways(&modes) {
+        let (server, _dir) = hostile(mode, processes, &["--execution-timeout=30"]).await;
         let begun = Instant::now();
         let answer = server.run("1").await;
         assert_eq!(answer["error_detail"]["kind"], "worker_protocol", "{mode}: {answer}");
@@ -88,8 +104,8 @@ async fn a_worker_that_breaks_the_protocol_is_killed_and_counted() {
 /// P4: an answer at the latest 250 ms after the limit, and the process is gone.
 #[tokio::test]
 async fn p4_a_silent_or_stopped_worker_is_answered_within_250_ms_of_the_limit() {
-    for mode in ["silent", "stopped"] {
-        let (server, _dir) = hostile(mode, &["--execution-timeout=1"]).await;
+    for (mode, processes) in in_both_ways(&["silent", "stopped"]) {
+        let (server, _dir) = hostile(mode, processes, &["--execution-timeout=1"]).await;
         for _ in 0..5 {
             let begun = Instant::now();
             let answer = server.run("1").await;
@@ -102,16 +118,24 @@ async fn p4_a_silent_or_stopped_worker_is_answered_within_250_ms_of_the_limit() 
 
 #[tokio::test]
 async fn workers_that_do_not_start_turn_readiness_red_with_the_reason() {
-    for (mode, reason) in [
-        ("exits", "exit code 3"),
-        ("fatal", "no room for V8"),
-        ("garbage-at-start", "broke the protocol while starting"),
-        ("old", "version 0.0.0"),
+    for (mode, processes, reason) in [
+        ("exits", "exec", "exit code 3"),
+        ("exits", "fork", "exit code 3"),
+        ("fatal", "exec", "no room for V8"),
+        ("fatal", "fork", "no room for V8"),
+        ("garbage-at-start", "exec", "broke the protocol while starting"),
+        ("garbage-at-start", "fork", "broke the protocol while starting"),
+        ("old", "exec", "version 0.0.0"),
+        ("old", "fork", "version 0.0.0"),
+        ("forks-garbage", "fork", "broke the protocol while starting"),
+        ("forks-a-claim", "fork", "descriptors that do not match the message"),
+        ("forks-descriptors", "fork", "descriptors that do not match the message"),
+        ("forks-nothing", "fork", "the template made no process: it took too long"),
     ] {
-        let (server, _dir) = hostile(mode, &[]).await;
+        let (server, _dir) = hostile(mode, processes, &[]).await;
         let readiness = until("the breaker to open", || async {
             let response = server.get("/readyz").send().await.unwrap();
-            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{mode}, {processes}");
             let body: Value = response.json().await.unwrap();
             body["reasons"].to_string().contains(reason).then_some(body)
         })
@@ -128,10 +152,12 @@ async fn workers_that_do_not_start_turn_readiness_red_with_the_reason() {
 
 #[tokio::test]
 async fn a_worker_that_talks_while_idle_never_gets_a_job() {
-    let (server, _dir) = hostile("talks-idle", &[]).await;
-    until("workers to be counted", || async {
-        (server.metric("mcp_v8_worker_exits_total{cause=\"idle\"}").await > 2.0).then_some(())
-    })
-    .await;
-    assert_eq!(server.get("/livez").send().await.unwrap().status(), StatusCode::OK);
+    for (mode, processes) in in_both_ways(&["talks-idle"]) {
+        let (server, _dir) = hostile(mode, processes, &[]).await;
+        until("workers to be counted", || async {
+            (server.metric("mcp_v8_worker_exits_total{cause=\"idle\"}").await > 2.0).then_some(())
+        })
+        .await;
+        assert_eq!(server.get("/livez").send().await.unwrap().status(), StatusCode::OK);
+    }
 }

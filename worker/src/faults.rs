@@ -66,12 +66,18 @@ fn outcome(kind: FailureKind, message: &str) -> Result<Vec<u8>, Error> {
     encode(&done).map_err(Error::other)
 }
 
-/// Sets `handler`, which must take what `flags` say.
-fn handle(signal: libc::c_int, handler: usize, flags: libc::c_int) -> Result<(), Error> {
+/// Sets `handler`, which must take what `flags` say, on the signals' own stack.
+pub(crate) fn handle(signal: libc::c_int, handler: usize, flags: libc::c_int) -> Result<(), Error> {
     // SAFETY: all-zero is a valid `sigaction`, and every field that counts is set below.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
     action.sa_flags = flags | libc::SA_ONSTACK | libc::SA_NODEFER;
+    // Those that come by themselves do not come on top of each other.
+    // SAFETY: the mask is the action's own, and the signals exist.
+    unsafe {
+        libc::sigaddset(&raw mut action.sa_mask, libc::SIGUSR1);
+        libc::sigaddset(&raw mut action.sa_mask, libc::SIGALRM);
+    }
     // SAFETY: the handlers are safe at any point where their signals can come, as they say.
     if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
         return Err(Error::last_os_error());

@@ -1,31 +1,36 @@
-//! The process that runs one script.
+//! The process that runs one script, or the template that such processes are forked from.
 //!
 //! # Contract
 //! * Standard input is one end of a Unix socket to the supervisor, and the only way in or out.
 //!   Standard output and error are for the log.
-//! * `Hello` in, `Ready` out, `Job` in, `Console` out, `Done` out, exit. The end of the stream ends
-//!   the process at any time. Whatever cannot go on says so in a `Fatal`.
-//! * The process shuts itself in before it reads its first byte: see [`sandbox`].
-//! * Until the job arrives it has one thread, so that a prepared process can be forked. From then
-//!   on a second one watches the socket: see [`control`].
+//! * `--process=single`: `Hello` in, `Ready` out, `Job` in, `Console` out, `Done` out, exit.
+//! * `--process=template`: `Hello` in, `Ready` out, then `Fork` in and `Forked` out. A child has a
+//!   socket of its own: `Job` in, `Console` out, `Done` out, exit. See [`template`].
+//! * The end of the stream ends the process at any time. Whatever cannot go on says so in a
+//!   `Fatal`.
+//! * The process shuts itself in before it reads the first byte of a job: see [`mcp_v8_sandbox`].
+//! * It has one thread, always. While a script runs, signals say what the supervisor wants and let
+//!   console text out: see [`signals`].
 
-mod control;
+mod allocator;
 mod faults;
 mod limits;
 mod outbox;
 mod receive;
-mod sandbox;
+mod signals;
+mod template;
+mod text;
 
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Job, Ready, ToWorker};
+use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Job, LayerReport, Ready, ToWorker};
 use mcp_v8_runtime::{ConsoleSink, Runtime};
+use mcp_v8_sandbox::{Role, Sandbox};
 
 use crate::outbox::{Outbox, OutboxError};
 use crate::receive::{ReceiveError, Receiver};
-use crate::sandbox::Sandbox;
 
 /// Isolate and context with all globals, made by the build script.
 static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/snapshot.bin"));
@@ -34,9 +39,11 @@ static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/snapshot.bin"
 #[derive(Debug, thiserror::Error)]
 enum WorkerError {
     #[error("the process cannot shut itself in: {0}")]
-    Sandbox(#[from] sandbox::SandboxError),
+    Sandbox(#[from] mcp_v8_sandbox::SandboxError),
+    #[error("no child can be forked: {0}")]
+    Fork(#[from] mcp_v8_sandbox::ForkError),
     #[error("signal handlers cannot be set: {0}")]
-    Faults(std::io::Error),
+    Signals(std::io::Error),
     #[error("nothing can be sent: {0}")]
     Outbox(#[from] OutboxError),
     #[error("the supervisor cannot be understood: {0}")]
@@ -45,14 +52,13 @@ enum WorkerError {
     OutOfOrder { got: &'static str, expected: &'static str },
     #[error("the isolate cannot be built: {0}")]
     Create(#[from] mcp_v8_runtime::CreateError),
-    #[error("the control thread cannot be started: {0}")]
-    Control(std::io::Error),
 }
 
 fn main() -> ExitCode {
-    // The only argument: whether to shut itself in. Anything but the one word means yes.
-    let wanted = std::env::args().nth(1).as_deref() != Some("--sandbox=off");
-    let sandbox = Sandbox::begin(wanted);
+    // Whether to shut itself in: anything but the one word means yes. And what to be.
+    let has = |word: &str| std::env::args().skip(1).any(|argument| argument == word);
+    let role = if has("--process=template") { Role::Template } else { Role::Single };
+    let sandbox = Sandbox::begin(!has("--sandbox=off"), role);
     let outbox = match Outbox::new() {
         Ok(outbox) => Arc::new(outbox),
         Err(error) => {
@@ -61,7 +67,11 @@ fn main() -> ExitCode {
         }
     };
     outbox::install_last_words(&outbox);
-    match run(sandbox, &outbox) {
+    let ended = match role {
+        Role::Single => single(sandbox, &outbox),
+        Role::Template => template::run(sandbox, &outbox),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mcp-v8-worker: {error}");
@@ -72,47 +82,73 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns when the supervisor has hung up before there was a job; a job ends the process itself.
-fn run(mut sandbox: Sandbox, outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
-    sandbox.enter()?;
-    faults::install().map_err(WorkerError::Faults)?;
-    mcp_v8_runtime::initialize();
+/// A process for one job. Returns when the supervisor has hung up before there was one.
+fn single(mut sandbox: Sandbox, outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
     let mut receiver = Receiver::default();
+    let Some(runtime) = prepare(&mut sandbox, &mut receiver)? else { return Ok(()) };
+    outbox.send(&FromWorker::Ready(ready(sandbox.seal(), false)))?;
+    await_job(outbox, &mut receiver, runtime)
+}
+
+/// Shuts the process in as far as V8's start allows, starts V8, and builds what the greeting asks
+/// for. None when the supervisor has hung up.
+fn prepare(
+    sandbox: &mut Sandbox,
+    receiver: &mut Receiver,
+) -> Result<Option<Option<Runtime>>, WorkerError> {
+    allocator::configure();
+    sandbox.enter()?;
+    faults::install().map_err(WorkerError::Signals)?;
+    signals::install().map_err(WorkerError::Signals)?;
+    mcp_v8_runtime::initialize();
     let hello = match receiver.next()? {
-        None => return Ok(()),
+        None => return Ok(None),
         Some(ToWorker::Hello(hello)) => hello,
         Some(other) => return Err(out_of_order(&other, "Hello")),
     };
-    let mut runtime = Runtime::new(SNAPSHOT, hello.heap_bytes)?;
-    runtime.warm_up();
-    let sandbox = sandbox.seal();
-    outbox.send(&FromWorker::Ready(Ready {
+    let mut runtime = None;
+    if hello.isolate {
+        let mut built = Runtime::new(SNAPSHOT, hello.heap_bytes)?;
+        built.warm_up();
+        runtime = Some(built);
+    }
+    Ok(Some(runtime))
+}
+
+fn ready(sandbox: Vec<LayerReport>, holder: bool) -> Ready {
+    Ready {
         pid: std::process::id(),
         worker_version: env!("CARGO_PKG_VERSION").to_owned(),
         v8_version: mcp_v8_runtime::v8_version().to_owned(),
         sandbox,
-    }))?;
+        holder,
+    }
+}
+
+/// Waits for the one job of this process. Returns when the supervisor has hung up before there was
+/// one; a job ends the process itself.
+fn await_job(
+    outbox: &Arc<Outbox>,
+    receiver: &mut Receiver,
+    runtime: Option<Runtime>,
+) -> Result<(), WorkerError> {
     match receiver.next()? {
         None => Ok(()),
-        Some(ToWorker::Job(job)) => execute(outbox, receiver, runtime, &job),
+        Some(ToWorker::Job(job)) => execute(outbox, runtime, &job),
         Some(other) => Err(out_of_order(&other, "Job")),
     }
 }
 
 /// Runs the job and ends the process.
-fn execute(
-    outbox: &Arc<Outbox>,
-    receiver: Receiver,
-    mut runtime: Runtime,
-    job: &Job,
-) -> Result<(), WorkerError> {
-    sandbox::limit_memory(job)?;
-    if runtime.heap_bytes() != job.limits.heap_bytes {
-        drop(runtime);
-        runtime = Runtime::new(SNAPSHOT, job.limits.heap_bytes)?;
-    }
-    control::start(Arc::clone(outbox), receiver, runtime.stopper())
-        .map_err(WorkerError::Control)?;
+fn execute(outbox: &Arc<Outbox>, runtime: Option<Runtime>, job: &Job) -> Result<(), WorkerError> {
+    mcp_v8_sandbox::limit_memory(job)?;
+    mcp_v8_sandbox::limit_processor(job)?;
+    let fitting = runtime.filter(|runtime| runtime.heap_bytes() == job.limits.heap_bytes);
+    let mut runtime = match fitting {
+        Some(runtime) => runtime,
+        None => Runtime::new(SNAPSHOT, job.limits.heap_bytes)?,
+    };
+    signals::stop_with(runtime.stopper());
     let done = runtime.run(job, Rc::new(Console(Arc::clone(outbox))));
     outbox.send(&FromWorker::Done(Box::new(done)))?;
     // Taking V8 apart would cost more than the script did.
@@ -136,7 +172,7 @@ fn out_of_order(message: &ToWorker, expected: &'static str) -> WorkerError {
     let got = match message {
         ToWorker::Hello(_) => "Hello",
         ToWorker::Job(_) => "Job",
-        ToWorker::Stop => "Stop",
+        ToWorker::Fork => "Fork",
     };
     WorkerError::OutOfOrder { got, expected }
 }

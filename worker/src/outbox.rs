@@ -1,22 +1,23 @@
-//! Messages to the supervisor: one queue for both threads, written without ever blocking on it.
+//! Messages to the supervisor: one queue, written by the script's own thread and by the signal that
+//! lets console text out.
 //!
-//! The main thread appends; whoever holds the lock writes what the socket takes. A supervisor that
-//! does not read therefore stops neither the script nor the control thread, and frames never mix.
-//! What can pile up is bounded by the job's console budget.
+//! Text waits a little for more ([`CONSOLE_FLUSH_MS`](crate::limits::CONSOLE_FLUSH_MS)) or for a
+//! frame of it. A script that prints faster than the supervisor reads waits for it; what piles up is
+//! bounded by one frame. The signal's handler never waits and never allocates: what it may need is
+//! set aside when the first text comes.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
-use mcp_v8_protocol::{EncodeError, Fatal, FatalKind, FromWorker, encode};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use mcp_v8_protocol::{EncodeError, Fatal, FatalKind, FromWorker, encode_into};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::stdio::stdin;
 
-use crate::limits::LAST_WORDS_MS;
-use crate::{faults, sandbox};
+use crate::limits::{FRAME_ROOM_BYTES, LAST_WORDS_MS};
+use crate::{faults, signals};
 
 /// Why a message cannot be sent.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +25,6 @@ pub(crate) enum OutboxError {
     /// Standard input is something else.
     #[error("standard input is not a Unix socket ({0})")]
     NotASocket(Errno),
-    /// The kernel gave no event descriptor.
-    #[error("no event descriptor: {0}")]
-    Event(Errno),
     /// The message is larger than a frame may be.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -39,8 +37,6 @@ pub(crate) enum OutboxError {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
-    /// Wakes the control thread.
-    wake: OwnedFd,
 }
 
 #[derive(Debug, Default)]
@@ -50,48 +46,39 @@ struct Queue {
     sent: usize,
     /// Console text that is not a frame yet.
     console: String,
-    /// The control thread has been told that something waits.
+    /// The signal will come and take the text.
     announced: bool,
-}
-
-/// What is left to do, for the control thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pending {
-    /// Nothing.
-    Nothing,
-    /// Console text that may wait a little for more.
-    Console,
-    /// Frames the socket did not take.
-    Frames,
 }
 
 impl Outbox {
     /// The outbox of this process, whose standard input must be a socket.
     pub(crate) fn new() -> Result<Self, OutboxError> {
         rustix::net::sockopt::socket_type(stdin()).map_err(OutboxError::NotASocket)?;
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let wake = eventfd(0, flags).map_err(OutboxError::Event)?;
-        Ok(Self { queue: Mutex::default(), wake })
+        Ok(Self { queue: Mutex::default() })
     }
 
-    /// Readable when something has been put in since it was last [`settled`](Self::settle).
-    pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
-    }
-
-    /// Appends console text. It leaves when there is a frame of it, or when the control thread
-    /// finds it has waited long enough.
-    pub(crate) fn push_console(&self, text: &str) {
+    /// Appends console text. It leaves when there is a frame of it, or when it has waited long
+    /// enough.
+    pub(crate) fn push_console(&self, mut text: &str) {
         let mut queue = self.lock();
-        queue.console.push_str(text);
-        if queue.console.len() >= CONSOLE_CHUNK_BYTES_MAX {
-            queue.frame_console();
-            // An error shows again, and is reported, when the outcome is sent.
-            let _ = queue.write();
+        if queue.console.capacity() == 0 {
+            queue.console.reserve(CONSOLE_CHUNK_BYTES_MAX);
+            queue.frames.reserve(CONSOLE_CHUNK_BYTES_MAX + FRAME_ROOM_BYTES);
         }
-        if !queue.announced {
+        while !text.is_empty() {
+            let room = CONSOLE_CHUNK_BYTES_MAX - queue.console.len();
+            let (now, rest) = text.split_at(text.floor_char_boundary(room));
+            queue.console.push_str(now);
+            text = rest;
+            if !text.is_empty() || queue.console.len() == CONSOLE_CHUNK_BYTES_MAX {
+                // An error shows again, and is reported, when the outcome is sent.
+                let _ = queue.send_all();
+            }
+        }
+        if !queue.announced && !queue.console.is_empty() {
             queue.announced = true;
-            self.notify();
+            drop(queue);
+            signals::flush_soon();
         }
     }
 
@@ -100,11 +87,7 @@ impl Outbox {
         let mut queue = self.lock();
         queue.frame_console();
         let _ = queue.frame(&FromWorker::ConsoleTruncated);
-        let _ = queue.write();
-        if !queue.announced {
-            queue.announced = true;
-            self.notify();
-        }
+        let _ = queue.send_all();
     }
 
     /// Sends what is queued and then `message`, waiting until the socket has taken all of it.
@@ -112,34 +95,19 @@ impl Outbox {
         let mut queue = self.lock();
         queue.frame_console();
         queue.frame(message)?;
-        while !queue.write()? {
-            drop(queue);
-            wait_writable(None);
-            queue = self.lock();
-        }
-        Ok(())
+        queue.send_all()
     }
 
-    /// Writes what is queued as far as the socket takes it, and says what is left.
-    pub(crate) fn flush(&self, with_console: bool) -> Result<Pending, OutboxError> {
-        let mut queue = self.lock();
-        if with_console {
-            queue.frame_console();
-        }
-        let pending = if !queue.write()? {
-            Pending::Frames
-        } else if !queue.console.is_empty() {
-            Pending::Console
-        } else {
-            Pending::Nothing
-        };
-        queue.announced = pending != Pending::Nothing;
-        Ok(pending)
-    }
-
-    /// Forgets past wake-ups.
-    pub(crate) fn settle(&self) {
-        let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
+    /// Sends console text as far as the socket takes it. Says whether there is nothing left to come
+    /// back for. For the handler of a signal.
+    fn flush_from_signal(&self) -> bool {
+        // Whoever holds it is writing, or about to append.
+        let Ok(mut queue) = self.queue.try_lock() else { return false };
+        queue.frame_console();
+        // With an error there is nobody to write to.
+        let done = queue.write().unwrap_or(true);
+        queue.announced = !done;
+        done
     }
 
     /// Sends `message` on a process that is about to end: in bounded time, ignoring failure. Works
@@ -152,7 +120,7 @@ impl Outbox {
                 Err(TryLockError::Poisoned(queue)) => {
                     return queue.into_inner().write_last(message, deadline);
                 }
-                // The other thread never blocks while it holds the lock.
+                // Held by what was interrupted, which is not going on.
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::yield_now();
                 }
@@ -164,28 +132,34 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn notify(&self) {
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
 }
 
 impl Queue {
     fn frame(&mut self, message: &FromWorker) -> Result<(), OutboxError> {
-        let frame = encode(message)?;
-        self.frames.extend_from_slice(&frame);
-        Ok(())
+        Ok(encode_into(message, &mut self.frames)?)
     }
 
-    /// Turns all console text into frames.
+    /// Turns the console text into a frame. Allocates nothing: there is room for one.
     fn frame_console(&mut self) {
-        let mut text = std::mem::take(&mut self.console);
-        while !text.is_empty() {
-            let rest = text.split_off(text.floor_char_boundary(CONSOLE_CHUNK_BYTES_MAX));
-            // Cannot be too large: the chunk is far below the frame's bound.
-            let _ = self.frame(&FromWorker::Console(text));
-            text = rest;
+        if self.console.is_empty() {
+            return;
         }
+        let message = FromWorker::Console(std::mem::take(&mut self.console));
+        // Cannot be too large: the chunk is far below the frame's bound.
+        let _ = self.frame(&message);
+        if let FromWorker::Console(mut text) = message {
+            text.clear();
+            self.console = text;
+        }
+    }
+
+    /// Writes everything, waiting for the socket.
+    fn send_all(&mut self) -> Result<(), OutboxError> {
+        self.frame_console();
+        while !self.write()? {
+            wait_writable(None);
+        }
+        Ok(())
     }
 
     /// Writes what the socket takes; says whether that was all.
@@ -243,9 +217,14 @@ pub(crate) fn install_last_words(outbox: &Arc<Outbox>) {
 /// What the parser panics with when its arena, or a vector in it, cannot grow.
 const ARENA_FULL: &[&str] = &["out of memory", "capacity overflow"];
 
+/// Sends console text of this process. Says whether there is nothing left to come back for.
+pub(crate) fn flush_from_signal() -> bool {
+    LAST_OUTBOX.get().is_none_or(|outbox| outbox.flush_from_signal())
+}
+
 /// Says why the process ends and ends it.
 pub(crate) fn speak_and_exit(kind: FatalKind, message: &str) -> ! {
-    sandbox::release_reserve();
+    mcp_v8_sandbox::release_reserve();
     if let Some(outbox) = LAST_OUTBOX.get() {
         outbox.last_words(&FromWorker::Fatal(Fatal { kind, message: message.to_owned() }));
     }

@@ -20,16 +20,6 @@ pub(crate) enum ReceiveError {
     Cut,
 }
 
-/// What one look at the socket brought.
-pub(crate) enum Received {
-    /// A message.
-    Message(ToWorker),
-    /// Nothing whole yet.
-    Nothing,
-    /// The end of the stream.
-    End,
-}
-
 /// Reads frames.
 #[derive(Default)]
 pub(crate) struct Receiver {
@@ -43,46 +33,25 @@ impl Receiver {
     /// [`ReceiveError`]; the stream is of no use after it.
     pub(crate) fn next(&mut self) -> Result<Option<ToWorker>, ReceiveError> {
         loop {
-            match self.receive(RecvFlags::empty())? {
-                Received::Message(message) => return Ok(Some(message)),
-                Received::End => return Ok(None),
-                Received::Nothing => {}
+            if let Some(message) = self.decoder.next_message()? {
+                return Ok(Some(message));
             }
-        }
-    }
-
-    /// Takes the next message if it is there, without waiting.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next).
-    pub(crate) fn poll(&mut self) -> Result<Received, ReceiveError> {
-        self.receive(RecvFlags::DONTWAIT)
-    }
-
-    fn receive(&mut self, flags: RecvFlags) -> Result<Received, ReceiveError> {
-        if let Some(message) = self.decoder.next_message()? {
-            return Ok(Received::Message(message));
-        }
-        let mut bytes = [0_u8; READ_BYTES];
-        let read = match recv(stdin(), &mut bytes[..], flags) {
-            Ok((read, _)) => read,
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {
-                return Ok(Received::Nothing);
-            }
-            Err(rustix::io::Errno::CONNRESET) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        if read == 0 {
-            return if self.decoder.is_empty() {
-                Ok(Received::End)
-            } else {
-                Err(ReceiveError::Cut)
+            // Straight into the decoder's buffer: most jobs are small, and every page of stack that
+            // a child touches is one more that the kernel copies for it.
+            let buffer = self.decoder.buffer_mut();
+            let held = buffer.len();
+            buffer.resize(held + READ_BYTES, 0);
+            let received = recv(stdin(), &mut buffer[held..], RecvFlags::empty());
+            buffer.truncate(held + received.as_ref().map_or(0, |(read, _)| *read));
+            let read = match received {
+                Ok((read, _)) => read,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::CONNRESET) => 0,
+                Err(error) => return Err(error.into()),
             };
-        }
-        self.decoder.buffer_mut().extend_from_slice(&bytes[..read]);
-        match self.decoder.next_message()? {
-            Some(message) => Ok(Received::Message(message)),
-            None => Ok(Received::Nothing),
+            if read == 0 {
+                return if self.decoder.is_empty() { Ok(None) } else { Err(ReceiveError::Cut) };
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::limits::{
     EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
     HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
 };
+use crate::pool::Processes;
 use crate::pool::sandbox::Mode;
 
 const LISTENERS: &str = "Listeners (none: MCP over stdin and stdout)";
@@ -108,6 +109,11 @@ pub struct Args {
     /// host allows; `off`: none
     #[arg(long, value_enum, default_value_t = Mode::Required, help_heading = EXECUTIONS)]
     pub sandbox: Mode,
+
+    /// How the process for a script comes to be. `fork`: from one in which V8 is ready; `exec`: from
+    /// the program, with a memory layout and hash seeds of its own, for some milliseconds more
+    #[arg(long, value_enum, default_value_t = Processes::Fork, help_heading = EXECUTIONS)]
+    pub worker_processes: Processes,
 
     /// Directory of everything that is kept on disk. It is made and checked at start; executions
     /// are held in memory in this release

@@ -9,7 +9,7 @@ use crate::executions::{Execution, Executions, Settings, StopCause, Submit};
 use crate::limits::{
     CONSOLE_BYTES_MAX, EXECUTION_TIMEOUT_SECS_DEFAULT, HEAP_MB_DEFAULT, PAGE_BYTES_MAX,
 };
-use crate::pool::{Pool, PoolSettings};
+use crate::pool::{Pool, PoolSettings, Processes};
 use crate::server::worker_path;
 
 pub(super) async fn run(args: &ExecArgs, code: String) -> Result<ExecutionInfo, ExecError> {
@@ -17,6 +17,9 @@ pub(super) async fn run(args: &ExecArgs, code: String) -> Result<ExecutionInfo, 
     let pool = Pool::start(PoolSettings {
         worker_path: worker_path(args.worker_path.as_deref())?,
         sandbox: args.sandbox,
+        // One script: a template would serve no second one.
+        processes: Processes::Exec,
+        warm: true,
         idle_workers: 1,
         heap_bytes: heap_mb * 1024 * 1024,
     })?;

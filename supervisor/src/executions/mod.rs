@@ -33,7 +33,7 @@ use self::queue::{Queue, Queued};
 use self::registry::{KeyLookup, Registry};
 pub use self::submit::{Bounds, Submit, SubmitError, check_range};
 pub use self::wait::{CancelOnDrop, Wait};
-use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STOP_MAX};
+use crate::limits::{CPU_GRACE_SECS, LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STOP_MAX};
 use crate::metrics;
 use crate::pool::{ConsoleEvent, Pool, TakeError};
 
@@ -329,6 +329,7 @@ async fn run(shared: &Shared, queued: Queued) {
                     heap_bytes: bounds.heap_bytes,
                     buffer_bytes: bounds.heap_bytes,
                     console_bytes: bounds.console_bytes,
+                    cpu_secs: bounds.wall.as_secs() + CPU_GRACE_SECS,
                 },
             };
             let started = Instant::now();

@@ -4,6 +4,8 @@
 //! * Shares nothing with its children and survives any of them; after PostgreSQL's postmaster.
 //! * A fixed number of slots each keep one ready worker. A slot whose worker is taken, dies or does
 //!   not start begins again, with back-off after start-up deaths.
+//! * By default a ready worker is a child forked from a template process ([`templates`]); or it is a
+//!   process of its own, started from the program.
 //! * [`Pool::take`] gives the worker that has been ready longest, waits when there is none, and
 //!   fails at once while workers do not start at all.
 //!
@@ -12,10 +14,14 @@
 
 mod attribution;
 mod breaker;
+mod channel;
+mod lineage;
 mod logs;
 mod process;
 pub mod sandbox;
 mod spawner;
+mod template;
+mod templates;
 mod worker;
 
 use std::io;
@@ -23,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use mcp_v8_protocol::{EncodeError, Hello, ToWorker, encode};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -30,10 +37,22 @@ use tokio_util::task::TaskTracker;
 
 pub use self::breaker::Health;
 use self::breaker::{Breaker, backoff};
+use self::lineage::Lineage;
 use self::sandbox::{Judgement, Mode};
 use self::spawner::Spawner;
+use self::templates::Templates;
 pub use self::worker::{ConsoleEvent, StartError, Worker};
 use crate::metrics;
+
+/// How worker processes come to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Processes {
+    /// Forked from a process in which V8 is ready.
+    #[default]
+    Fork,
+    /// Started from the program: slower, and with a memory layout of its own each time.
+    Exec,
+}
 
 /// What the pool runs.
 #[derive(Debug, Clone)]
@@ -44,6 +63,10 @@ pub struct PoolSettings {
     pub idle_workers: usize,
     /// What the sandbox must hold.
     pub sandbox: Mode,
+    /// How they come to be.
+    pub processes: Processes,
+    /// Whether they have an isolate before their job is known.
+    pub warm: bool,
     /// Heap limit they are prepared for; a job with another one costs a rebuild of its isolate.
     pub heap_bytes: u64,
 }
@@ -75,9 +98,16 @@ pub struct Pool {
     shared: Arc<Shared>,
 }
 
+/// Where workers come from.
+#[derive(Debug)]
+enum Source {
+    Fork(Templates),
+    Exec(Spawner),
+}
+
 #[derive(Debug)]
 struct Shared {
-    spawner: Spawner,
+    source: Source,
     breaker: Breaker,
     mode: Mode,
     /// The sandbox of the first worker, or what it lacks of what is demanded.
@@ -96,13 +126,28 @@ impl Pool {
     /// # Errors
     /// [`PoolError`]. A worker program that does not start is not one: see [`Pool::health`].
     pub fn start(settings: PoolSettings) -> Result<Self, PoolError> {
-        let greeting = encode(&ToWorker::Hello(Hello { heap_bytes: settings.heap_bytes }))?;
-        let argument = if settings.sandbox == Mode::Off { "--sandbox=off" } else { "--sandbox=on" };
-        let spawner = Spawner::start(settings.worker_path, argument, logs::start()?, greeting)?;
+        let greeting = encode(&ToWorker::Hello(Hello {
+            heap_bytes: settings.heap_bytes,
+            isolate: settings.warm,
+        }))?;
+        let sandbox = if settings.sandbox == Mode::Off { "--sandbox=off" } else { "--sandbox=on" };
+        let process = match settings.processes {
+            Processes::Fork => "--process=template",
+            Processes::Exec => "--process=single",
+        };
+        let arguments = [sandbox, process];
+        let spawner = Spawner::start(settings.worker_path, arguments, logs::start()?, greeting)?;
+        let reapers = TaskTracker::new();
+        let source = match settings.processes {
+            Processes::Fork => {
+                Source::Fork(Templates::new(spawner, settings.sandbox, reapers.clone()))
+            }
+            Processes::Exec => Source::Exec(spawner),
+        };
         // Unbounded by itself; the executions that call `take` are bounded by their slots.
         let (takers, waiting) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            spawner,
+            source,
             breaker: Breaker::default(),
             mode: settings.sandbox,
             sandbox: watch::Sender::new(None),
@@ -110,7 +155,7 @@ impl Pool {
             waiting: Mutex::new(waiting),
             stop: CancellationToken::new(),
             slots: TaskTracker::new(),
-            reapers: TaskTracker::new(),
+            reapers,
         });
         for _ in 0..settings.idle_workers {
             shared.slots.spawn(slot(Arc::clone(&shared)));
@@ -177,6 +222,9 @@ impl Pool {
         self.shared.stop.cancel();
         self.shared.slots.close();
         self.shared.slots.wait().await;
+        if let Source::Fork(templates) = &self.shared.source {
+            templates.stop().await;
+        }
         self.shared.reapers.close();
         self.shared.reapers.wait().await;
     }
@@ -229,13 +277,17 @@ async fn keep_one_ready(shared: &Shared) {
         shared.note_sandbox(Ok(worker.sandbox().clone()));
         shared.breaker.started();
         metrics::idle_workers(1.0);
+        let lineage = worker.lineage();
         let taker = tokio::select! {
             biased;
-            reason = worker.lost() => Err(reason),
+            reason = worker.lost() => Err(Some(reason)),
+            () = distrusted(lineage.as_deref()) => Err(None),
             taker = next_taker(shared) => Ok(taker),
         };
         metrics::idle_workers(-1.0);
         match taker {
+            // A sibling died of a signal; see `lineage`.
+            Err(None) => worker.end().await,
             Ok(Some(taker)) => {
                 // A taker that has gone away leaves the worker with us; it is as good as new, but
                 // rare enough to be ended rather than carried on.
@@ -244,7 +296,7 @@ async fn keep_one_ready(shared: &Shared) {
                 }
             }
             Ok(None) => return,
-            Err(reason) => {
+            Err(Some(reason)) => {
                 // Not a start-up death, but nothing a job did either: a short pause keeps a storm
                 // of kills from becoming a storm of forks.
                 tracing::warn!(pid = worker.pid(), reason, "an idle worker was lost");
@@ -258,11 +310,23 @@ async fn keep_one_ready(shared: &Shared) {
 
 async fn start(shared: &Shared) -> Result<Worker, StartError> {
     let begun = Instant::now();
-    let spawned = shared.spawner.spawn().await.map_err(StartError::Spawn)?;
-    let worker = Worker::start(spawned, shared.mode, shared.reapers.clone()).await?;
+    let worker = match &shared.source {
+        Source::Fork(templates) => templates.fork().await?,
+        Source::Exec(spawner) => {
+            let spawned = spawner.spawn().await.map_err(StartError::Spawn)?;
+            Worker::start(spawned, shared.mode, shared.reapers.clone()).await?
+        }
+    };
     metrics::worker_started(begun.elapsed());
     tracing::trace!(pid = worker.pid(), v8 = worker.v8_version(), "worker ready");
     Ok(worker)
+}
+
+async fn distrusted(lineage: Option<&Lineage>) {
+    match lineage {
+        Some(lineage) => lineage.distrusted().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The next taker that still waits.

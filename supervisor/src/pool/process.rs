@@ -56,6 +56,13 @@ impl Process {
         self.pid
     }
 
+    /// Asks the process to stop its script (SIGUSR1). One that is gone already is fine.
+    pub fn stop(&self) {
+        if let Some(pidfd) = &self.pidfd {
+            let _ = pidfd_send_signal(pidfd.get_ref(), Signal::USR1);
+        }
+    }
+
     /// Sends SIGKILL. A process that is gone already is fine.
     pub fn kill(&self) {
         if let Some(pidfd) = &self.pidfd {

@@ -2,10 +2,11 @@
 //!
 //! # Contract
 //! * A worker tells which layers it put on; what the kernel shows of them is read from
-//!   `/proc/PID/status` and not taken on trust. A worker that lacks a property gets no job under
-//!   [`Mode::Required`].
-//! * *Required* is by property, not by mechanism: no privileges, no files, no network, bounded
-//!   memory.
+//!   `/proc/PID/status` and `/proc/PID/ns` and not taken on trust. A worker that lacks a property
+//!   gets no job under [`Mode::Required`].
+//! * *Required* is by property, not by mechanism: no privileges, no files (an empty root or
+//!   Landlock), no network (an empty network namespace or no system call for it), bounded memory.
+//!   So it also holds inside containers, which forbid some of the mechanisms.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,7 +58,8 @@ impl Property {
             }
             Self::Files => {
                 "the kernel needs Landlock (Linux 5.13, CONFIG_SECURITY_LANDLOCK, `landlock` among \
-                 lsm=), and a container must not forbid its system calls"
+                 lsm=) or user namespaces (sysctl user.max_user_namespaces), and a container must \
+                 not forbid their system calls"
             }
             Self::Memory => "setrlimit(2) must be allowed",
         }
@@ -79,6 +81,16 @@ impl fmt::Display for Missing {
     }
 }
 
+/// What each property takes: one of the layers.
+const NEEDS: &[(Property, &[Layer])] = &[
+    (Property::Privileges, &[Layer::NoNewPrivileges]),
+    (Property::Privileges, &[Layer::Capabilities]),
+    (Property::Privileges, &[Layer::SystemCalls]),
+    (Property::Files, &[Layer::Landlock, Layer::Root]),
+    (Property::Network, &[Layer::SystemCalls, Layer::Namespaces]),
+    (Property::Memory, &[Layer::Resources]),
+];
+
 /// The sandbox of one worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Judgement {
@@ -88,17 +100,50 @@ pub struct Judgement {
     pub missing: Vec<Missing>,
 }
 
+impl Judgement {
+    /// Whether a layer was put on, as far as can be seen.
+    pub fn is_on(&self, layer: Layer) -> bool {
+        matches!(self.layers.get(layer.as_str()), Some(None))
+    }
+}
+
 /// Judges a worker by what it claims and by the kernel's record of it.
 pub fn judge(claims: &[LayerReport], pid: u32) -> Judgement {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    judge_status(claims, &status)
+    judge_seen(claims, &status, shared_namespace(pid))
 }
 
-fn judge_status(claims: &[LayerReport], status: &str) -> Judgement {
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.map(str::trim).unwrap_or_default()
+/// How many system call filters a process has put on, while it exists.
+pub fn filters(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    field(&status, "Seccomp_filters").parse().ok()
+}
+
+/// Namespaces that a worker has for itself. That of processes is for what a template forks.
+const NAMESPACES: &[&str] = &["user", "mnt", "net", "ipc", "uts"];
+
+/// A namespace that the process has in common with this one. What cannot be seen is not known to
+/// be: a server that is not root may not look at a worker that hides itself.
+fn shared_namespace(pid: u32) -> Option<&'static str> {
+    let shared = |name: &&str| {
+        let theirs = std::fs::read_link(format!("/proc/{pid}/ns/{name}"));
+        let ours = std::fs::read_link(format!("/proc/self/ns/{name}"));
+        matches!((theirs, ours), (Ok(theirs), Ok(ours)) if theirs == ours)
     };
+    NAMESPACES.iter().copied().find(shared)
+}
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.map(str::trim).unwrap_or_default()
+}
+
+fn judge_seen(
+    claims: &[LayerReport],
+    status: &str,
+    shared_namespace: Option<&'static str>,
+) -> Judgement {
+    let field = |name: &str| field(status, name);
     let empty = |set: &str| u64::from_str_radix(field(set), 16) == Ok(0);
     let mut layers: BTreeMap<Layer, Option<String>> =
         claims.iter().map(|claim| (claim.layer, claim.missing.clone())).collect();
@@ -115,24 +160,24 @@ fn judge_status(claims: &[LayerReport], status: &str) -> Judgement {
     refute(Layer::NoNewPrivileges, privileges == "1", format!("NoNewPrivs: {privileges}"));
     let none = ["CapEff", "CapPrm", "CapInh", "CapAmb"].into_iter().all(empty);
     refute(Layer::Capabilities, none, format!("CapEff: {}", field("CapEff")));
+    let users = field("Uid");
+    let root = users.split_whitespace().any(|user| user == "0");
+    refute(Layer::User, !root && !users.is_empty(), format!("Uid: {users}"));
+    let shared = shared_namespace.unwrap_or_default();
+    refute(Layer::Namespaces, shared.is_empty(), format!("it shares our {shared} namespace"));
+    refute(Layer::Root, shared.is_empty(), format!("it shares our {shared} namespace"));
 
-    let needs = [
-        (Property::Privileges, Layer::NoNewPrivileges),
-        (Property::Privileges, Layer::Capabilities),
-        (Property::Privileges, Layer::SystemCalls),
-        (Property::Files, Layer::Landlock),
-        (Property::Network, Layer::SystemCalls),
-        (Property::Memory, Layer::Resources),
-    ];
-    let missing = needs
-        .into_iter()
-        .filter_map(|(property, layer)| {
-            let why = match layers.get(&layer) {
-                Some(None) => return None,
-                Some(Some(why)) => format!("{} is not on: {why}", layer.as_str()),
-                None => format!("{} was not tried", layer.as_str()),
-            };
-            Some(Missing { property, why })
+    let missing = NEEDS
+        .iter()
+        .filter_map(|(property, any_of)| {
+            let why = any_of.iter().map(|layer| match layers.get(layer) {
+                Some(None) => None,
+                Some(Some(why)) => Some(format!("{} is not on: {why}", layer.as_str())),
+                None => Some(format!("{} was not tried", layer.as_str())),
+            });
+            // None as soon as one of them is on.
+            let why = why.collect::<Option<Vec<_>>>()?.join(", and ");
+            Some(Missing { property: *property, why })
         })
         .collect();
     let layers = layers.into_iter().map(|(layer, why)| (layer.as_str(), why)).collect();
@@ -143,26 +188,22 @@ fn judge_status(claims: &[LayerReport], status: &str) -> Judgement {
 mod tests {
     use super::*;
 
-    const SEALED: &str = "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n\
-        CapEff:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+    const SEALED: &str = "Uid:\t65534\t65534\t65534\t65534\nCapInh:\t0000000000000000\n\
+        CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapAmb:\t0000000000000000\n\
+        NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
 
     fn claims() -> Vec<LayerReport> {
-        [
-            Layer::Descriptors,
-            Layer::Resources,
-            Layer::NoNewPrivileges,
-            Layer::Landlock,
-            Layer::Capabilities,
-            Layer::SystemCalls,
-        ]
-        .into_iter()
-        .map(|layer| LayerReport { layer, missing: None })
-        .collect()
+        Layer::ALL.into_iter().map(|layer| LayerReport { layer, missing: None }).collect()
+    }
+
+    fn without(layers: &[Layer]) -> Vec<LayerReport> {
+        let why = |layer| layers.contains(&layer).then(|| "no".to_owned());
+        Layer::ALL.into_iter().map(|layer| LayerReport { layer, missing: why(layer) }).collect()
     }
 
     fn missing(claims: &[LayerReport], status: &str) -> Vec<Property> {
-        let mut properties: Vec<_> =
-            judge_status(claims, status).missing.iter().map(|missing| missing.property).collect();
+        let seen = judge_seen(claims, status, None);
+        let mut properties: Vec<_> = seen.missing.iter().map(|missing| missing.property).collect();
         properties.dedup();
         properties
     }
@@ -175,37 +216,55 @@ mod tests {
     #[test]
     fn what_the_kernel_does_not_confirm_is_missing() {
         let not_filtered = SEALED.replace("Seccomp:\t2", "Seccomp:\t0");
-        assert_eq!(missing(&claims(), &not_filtered), [Property::Privileges, Property::Network]);
+        assert_eq!(missing(&claims(), &not_filtered), [Property::Privileges]);
         let capable = SEALED.replace("CapEff:\t0000000000000000", "CapEff:\t0000000000000400");
         assert_eq!(missing(&claims(), &capable), [Property::Privileges]);
         let gaining = SEALED.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0");
         assert_eq!(missing(&claims(), &gaining), [Property::Privileges]);
-        assert_eq!(missing(&claims(), ""), [Property::Privileges, Property::Network]);
+        assert_eq!(missing(&claims(), ""), [Property::Privileges]);
     }
 
     #[test]
-    fn a_layer_that_was_not_put_on_or_not_tried_costs_its_property() {
-        for (layer, property) in
-            [(Layer::Landlock, Property::Files), (Layer::Resources, Property::Memory)]
+    fn layers_that_no_property_needs_are_looked_at_as_well() {
+        let root = SEALED.replace("Uid:\t65534", "Uid:\t0");
+        let seen = judge_seen(&claims(), &root, Some("net"));
+        assert_eq!(seen.missing, []);
+        for (layer, why) in
+            [("user", "Uid: 0"), ("namespaces", "our net namespace"), ("root", "our net namespace")]
         {
-            let mut failed = claims();
-            for claim in failed.iter_mut().filter(|claim| claim.layer == layer) {
-                claim.missing = Some("no".to_owned());
-            }
-            assert_eq!(missing(&failed, SEALED), [property]);
+            let said = seen.layers[layer].as_deref().unwrap();
+            assert!(said.contains(why), "{layer}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_property_is_missing_when_none_of_its_layers_is_on() {
+        for (layers, properties) in [
+            (vec![Layer::Landlock], vec![]),
+            (vec![Layer::Root], vec![]),
+            (vec![Layer::Landlock, Layer::Root], vec![Property::Files]),
+            (vec![Layer::Namespaces, Layer::Root], vec![]),
+            (vec![Layer::SystemCalls], vec![Property::Privileges]),
+            (
+                vec![Layer::SystemCalls, Layer::Namespaces],
+                vec![Property::Privileges, Property::Network],
+            ),
+            (vec![Layer::Resources], vec![Property::Memory]),
+            (vec![Layer::User, Layer::Descriptors], vec![]),
+        ] {
+            assert_eq!(missing(&without(&layers), SEALED), properties, "{layers:?}");
             let untried: Vec<_> =
-                claims().into_iter().filter(|claim| claim.layer != layer).collect();
-            assert_eq!(missing(&untried, SEALED), [property]);
+                claims().into_iter().filter(|claim| !layers.contains(&claim.layer)).collect();
+            assert_eq!(missing(&untried, SEALED), properties, "untried: {layers:?}");
         }
     }
 
     #[test]
     fn a_missing_property_says_why_and_what_to_do() {
-        let mut failed = claims();
-        failed[3].missing = Some("the kernel does not have it".to_owned());
-        let text = judge_status(&failed, SEALED).missing[0].to_string();
+        let failed = without(&[Layer::Landlock, Layer::Root]);
+        let text = judge_seen(&failed, SEALED, None).missing[0].to_string();
         assert!(
-            text.starts_with("files: landlock is not on: the kernel does not have it (the"),
+            text.starts_with("files: landlock is not on: no, and root is not on: no (the kernel"),
             "{text}"
         );
     }

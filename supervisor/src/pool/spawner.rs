@@ -39,13 +39,13 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    /// Starts the thread. Each child runs `program` with one `argument` and finds `greeting` in its socket.
+    /// Starts the thread. Each child runs `program` with `arguments` and finds `greeting` in its socket.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(
         program: PathBuf,
-        argument: &'static str,
+        arguments: [&'static str; 2],
         log: OwnedFd,
         greeting: Vec<u8>,
     ) -> io::Result<Self> {
@@ -54,7 +54,7 @@ impl Spawner {
             while let Ok(reply) = inbox.recv() {
                 // Nobody waits any more when the pool is shutting down; the child sees the end of
                 // its socket and exits.
-                let _ = reply.send(spawn(&program, argument, &log, &greeting));
+                let _ = reply.send(spawn(&program, arguments, &log, &greeting));
             }
         })?;
         Ok(Self { requests })
@@ -72,13 +72,18 @@ impl Spawner {
     }
 }
 
-fn spawn(program: &PathBuf, argument: &str, log: &OwnedFd, greeting: &[u8]) -> io::Result<Spawned> {
+fn spawn(
+    program: &PathBuf,
+    arguments: [&str; 2],
+    log: &OwnedFd,
+    greeting: &[u8],
+) -> io::Result<Spawned> {
     let (mut ours, theirs) = UnixStream::pair()?;
     // A few bytes into an empty socket: this does not block.
     ours.write_all(greeting)?;
     ours.set_nonblocking(true)?;
     let child = Command::new(program)
-        .arg(argument)
+        .args(arguments)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::from(log.try_clone()?))
         .stderr(Stdio::from(log.try_clone()?))

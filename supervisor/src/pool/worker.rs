@@ -10,6 +10,7 @@
 //!   status.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attribution::{End, attribute, cause, describe};
+use super::lineage::Lineage;
 use super::process::{Exit, Process};
 use super::sandbox::{self, Judgement, Missing, Mode};
 use super::spawner::Spawned;
@@ -64,6 +66,9 @@ pub enum StartError {
     /// It lacks a property that the operator demands.
     #[error("the sandbox is incomplete: {}", list(.0))]
     Sandbox(Vec<Missing>),
+    /// A template made no child.
+    #[error("the template made no process: {0}")]
+    Fork(String),
     /// It sent something else than a greeting.
     #[error("the worker broke the protocol while starting: {0}")]
     Protocol(Violation),
@@ -86,6 +91,9 @@ pub enum Violation {
     /// The message does not belong here.
     #[error("unexpected message {0}")]
     Unexpected(&'static str),
+    /// Descriptors came that belong to no message, or none where some were due.
+    #[error("descriptors that do not match the message")]
+    Descriptors,
     /// More console text than the job allows, or a chunk past the bound.
     #[error("console text past its limit")]
     Console,
@@ -106,8 +114,10 @@ pub struct Worker {
     process: Process,
     socket: UnixStream,
     decoder: Decoder<FromWorker>,
-    v8_version: String,
-    sandbox: Judgement,
+    v8_version: Arc<str>,
+    sandbox: Arc<Judgement>,
+    /// Of a worker that was forked.
+    lineage: Option<Arc<Lineage>>,
 }
 
 impl Worker {
@@ -127,15 +137,16 @@ impl Worker {
             process,
             socket,
             decoder: Decoder::default(),
-            v8_version: String::new(),
-            sandbox: Judgement::default(),
+            v8_version: "".into(),
+            sandbox: Arc::default(),
+            lineage: None,
         };
         let ready = tokio::time::timeout(START_DEADLINE, worker.handshake())
             .await
             .unwrap_or(Err(StartError::Deadline));
         let ready = ready.and_then(|ready| {
             if mode != Mode::Off {
-                worker.sandbox = sandbox::judge(&ready.sandbox, pid);
+                worker.sandbox = Arc::new(sandbox::judge(&ready.sandbox, pid));
             }
             if mode == Mode::Required && !worker.sandbox.missing.is_empty() {
                 return Err(StartError::Sandbox(worker.sandbox.missing.clone()));
@@ -144,7 +155,7 @@ impl Worker {
         });
         match ready {
             Ok(ready) => {
-                worker.v8_version = ready.v8_version;
+                worker.v8_version = ready.v8_version.into();
                 Ok(worker)
             }
             Err(error) => {
@@ -153,6 +164,18 @@ impl Worker {
                 Err(error)
             }
         }
+    }
+
+    /// Takes over a child of a template, which needs no greeting.
+    pub fn forked(
+        process: Process,
+        socket: UnixStream,
+        v8_version: Arc<str>,
+        sandbox: Arc<Judgement>,
+        lineage: Arc<Lineage>,
+    ) -> Self {
+        let decoder = Decoder::default();
+        Self { process, socket, decoder, v8_version, sandbox, lineage: Some(lineage) }
     }
 
     async fn handshake(&mut self) -> Result<Ready, StartError> {
@@ -197,9 +220,15 @@ impl Worker {
     pub async fn lost(&mut self) -> String {
         match next_message(&mut self.socket, &mut self.decoder).await {
             Ok(None) => describe(self.process.wait().await),
+            Ok(Some(FromWorker::Fatal(fatal))) => fatal.message,
             Ok(Some(message)) => format!("unexpected message {}", name(&message)),
             Err(violation) => violation.to_string(),
         }
+    }
+
+    /// What it has in common with its siblings, if it was forked.
+    pub fn lineage(&self) -> Option<Arc<Lineage>> {
+        self.lineage.clone()
     }
 
     /// Ends an idle worker and waits until it is gone.
@@ -228,6 +257,10 @@ impl Worker {
         };
         let (end, timed_out) = self.drive(frame, deadline, stop, console_bytes, &mut console).await;
         let exit = self.exit(&end).await;
+        // After any other end a signal is ours.
+        if let (End::Closed(_), Exit::Signal(_), Some(lineage)) = (&end, exit, &self.lineage) {
+            lineage.distrust();
+        }
         metrics::worker_exit(cause(&end, exit, timed_out));
         let outcome = attribute(end, exit);
         // A script that finished in time keeps its result, however close the deadline was; whatever
@@ -248,6 +281,7 @@ impl Worker {
         console_bytes: u64,
         console: &mut (impl FnMut(ConsoleEvent<'_>) + Send),
     ) -> (End, bool) {
+        let process = &self.process;
         let (mut reader, mut writer) = self.socket.split();
         let decoder = &mut self.decoder;
         let mut fatal = None;
@@ -266,11 +300,11 @@ impl Worker {
                     }
                     timed_out = true;
                     kill_at = Some(Instant::now() + KILL_GRACE);
-                    outgoing.extend(encode(&ToWorker::Stop).unwrap_or_default());
+                    process.stop();
                 }
                 () = stop.cancelled(), if kill_at.is_none() => {
                     kill_at = Some(Instant::now() + KILL_GRACE);
-                    outgoing.extend(encode(&ToWorker::Stop).unwrap_or_default());
+                    process.stop();
                 }
                 written = writer.write(&outgoing[sent..]), if sent < outgoing.len() => {
                     match written {
@@ -372,8 +406,10 @@ async fn next_message(
     }
 }
 
-fn name(message: &FromWorker) -> &'static str {
+/// The name of a message, for logs.
+pub(super) fn name(message: &FromWorker) -> &'static str {
     match message {
+        FromWorker::Forked(_) => "Forked",
         FromWorker::Ready(_) => "Ready",
         FromWorker::Console(_) => "Console",
         FromWorker::ConsoleTruncated => "ConsoleTruncated",

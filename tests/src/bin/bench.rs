@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use mcp_v8_protocol::{Job, JobLimits};
 use mcp_v8_supervisor::pool::sandbox::Mode;
-use mcp_v8_supervisor::pool::{Pool, PoolSettings};
+use mcp_v8_supervisor::pool::{Pool, PoolSettings, Processes};
 use mcp_v8_tests::{Server, anonymous_memory_bytes, binary, cpu_seconds};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -57,26 +57,46 @@ impl Row {
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let (mut what, mut seconds) = ("exec".to_owned(), 10);
+    let (mut what, mut seconds, mut only) = ("exec".to_owned(), 10, String::new());
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--seconds" => {
                 seconds = arguments.next().and_then(|n| n.parse().ok()).expect("--seconds N")
             }
+            "--only" => only = arguments.next().expect("--only PART OF A NAME"),
             other => what = other.to_owned(),
         }
     }
-    assert_eq!(what, "exec", "usage: mcp-v8-bench exec [--seconds N]");
+    assert_eq!(what, "exec", "usage: mcp-v8-bench exec [--seconds N] [--only NAME]");
     let time = Duration::from_secs(seconds);
-    start().await;
+    let chosen = |name: &str| name.contains(&only);
+    if chosen("start") {
+        start().await;
+    }
     println!("| what | executions | per second | p50 ms | p99 ms | CPU ms each | peak MiB |");
     println!("|---|---|---|---|---|---|---|");
-    pool(1, time).await.print();
-    pool(2, time).await.print();
-    for clients in [1, 16] {
-        http(clients, time).await.print();
+    for (way, name) in WAYS {
+        for clients in [1, 2] {
+            let name = format!("pool, {name}, {clients} at once");
+            if chosen(&name) {
+                pool(name, *way, clients, time).await.print();
+            }
+        }
+    }
+    for (clients, name) in [(1, "1 client"), (16, "16 clients")] {
+        let name = format!("POST /api/exec?wait, {name}");
+        if chosen(&name) {
+            http(name, clients, time).await.print();
+        }
     }
 }
+
+/// The ways a process for a script comes to be, and whether it has an isolate before its job.
+const WAYS: &[((Processes, bool), &str)] = &[
+    ((Processes::Fork, true), "forked with its isolate"),
+    ((Processes::Fork, false), "forked without an isolate"),
+    ((Processes::Exec, true), "started from the program"),
+];
 
 /// Time from starting the server to its first "ready".
 async fn start() {
@@ -152,10 +172,12 @@ where
 }
 
 /// The pool inside this process: dispatch to result, process gone.
-async fn pool(clients: usize, time: Duration) -> Row {
+async fn pool(name: String, how: (Processes, bool), clients: usize, time: Duration) -> Row {
     let settings = PoolSettings {
         worker_path: binary("mcp-v8-worker"),
         sandbox: Mode::Required,
+        processes: how.0,
+        warm: how.1,
         idle_workers: clients.max(2),
         heap_bytes: HEAP_BYTES,
     };
@@ -172,6 +194,7 @@ async fn pool(clients: usize, time: Duration) -> Row {
                     heap_bytes: HEAP_BYTES,
                     buffer_bytes: HEAP_BYTES,
                     console_bytes: 1024,
+                    cpu_secs: 60,
                 },
             };
             let worker = pool.take().await.unwrap();
@@ -180,14 +203,13 @@ async fn pool(clients: usize, time: Duration) -> Row {
             assert_eq!(outcome, Ok(Some(RESULT.to_owned())));
         }
     };
-    let row =
-        measure(format!("pool, {clients} at once"), std::process::id(), clients, time, once).await;
+    let row = measure(name, std::process::id(), clients, time, once).await;
     pool.stop().await;
     row
 }
 
 /// A server of its own, over HTTP.
-async fn http(clients: usize, time: Duration) -> Row {
+async fn http(name: String, clients: usize, time: Duration) -> Row {
     let server = Server::start(&[]).await;
     let (client, url) = (server.client.clone(), format!("{}/api/exec?wait=30", server.url));
     let once = move || {
@@ -198,7 +220,5 @@ async fn http(clients: usize, time: Duration) -> Row {
             assert_eq!(answer["result"], RESULT, "{answer}");
         }
     };
-    let clients_word = if clients == 1 { "client" } else { "clients" };
-    let name = format!("POST /api/exec?wait, {clients} {clients_word}");
     measure(name, server.pid(), clients, time, once).await
 }

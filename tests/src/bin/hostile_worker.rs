@@ -1,19 +1,22 @@
-//! A worker that misbehaves, for the supervisor's tests. What it does is in its file name, since a
-//! worker gets neither arguments nor environment: `hostile-<mode>`.
+//! A worker, or a template of workers, that misbehaves, for the supervisor's tests. What it does is in
+//! its file name, since a worker gets no arguments of ours and no environment: `hostile-<mode>`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Layer, LayerReport, Ready, ToWorker, encode};
+use mcp_v8_protocol::{
+    Decoder, Fatal, FatalKind, Forked as ForkedMessage, FromWorker, Layer, LayerReport, Ready,
+    ToWorker, encode,
+};
+use mcp_v8_sandbox::{Forked, Role, Sandbox, send_with};
 
 fn main() {
     let name = std::env::args().next().unwrap_or_default();
     let mode = name.rsplit("hostile-").next().unwrap_or_default().to_owned();
-    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    let mut worker = Hostile { socket, claims: Vec::new() };
+    let mut worker = Hostile { socket: own_socket(), claims: Vec::new() };
     match mode.as_str() {
         "exits" => std::process::exit(3),
         "fatal" => {
@@ -26,16 +29,13 @@ fn main() {
         _ => {}
     }
     if mode == "claims-a-sandbox" {
-        worker.claims = vec![
-            Layer::Descriptors,
-            Layer::Resources,
-            Layer::NoNewPrivileges,
-            Layer::Landlock,
-            Layer::Capabilities,
-            Layer::SystemCalls,
-        ];
+        worker.claims = Layer::ALL.to_vec();
     }
-    worker.ready(env!("CARGO_PKG_VERSION"));
+    if std::env::args().any(|argument| argument == "--process=template") {
+        worker = template(worker, &mode);
+    } else {
+        worker.ready(env!("CARGO_PKG_VERSION"));
+    }
     if mode == "talks-idle" {
         worker.send(&FromWorker::Console("nobody asked".to_owned()));
         worker.read_forever();
@@ -73,6 +73,48 @@ fn main() {
     worker.read_forever();
 }
 
+fn own_socket() -> UnixStream {
+    UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap())
+}
+
+/// Forks as it is asked to, or not quite. Returns in the children.
+fn template(mut worker: Hostile, mode: &str) -> Hostile {
+    let mut sandbox = Sandbox::begin(false, Role::Template);
+    sandbox.enter().unwrap();
+    let (_, mut forker) = sandbox.seal_template().unwrap();
+    worker.ready(env!("CARGO_PKG_VERSION"));
+    let mut decoder = Decoder::default();
+    loop {
+        while !matches!(worker.next(&mut decoder), ToWorker::Fork) {}
+        match mode {
+            "forks-garbage" => worker.raw(&[0xff; 64]),
+            "forks-nothing" => worker.read_forever(),
+            "forks-a-claim" => {
+                worker.send(&FromWorker::Forked(ForkedMessage { pid: 1 }));
+                worker.read_forever();
+            }
+            "forks-descriptors" => loop {
+                let one = OwnedFd::from(own_socket());
+                let two = OwnedFd::from(own_socket());
+                send_with(&[0], &[one, two]).unwrap_or_else(|_| std::process::exit(0));
+            },
+            _ => {}
+        }
+        match forker.fork().unwrap() {
+            Forked::Child(child) => {
+                child.seal().unwrap();
+                // The fork has closed it.
+                std::mem::forget(worker.socket);
+                return Hostile { socket: own_socket(), claims: worker.claims };
+            }
+            Forked::Parent(birth) => {
+                let frame = encode(&FromWorker::Forked(ForkedMessage { pid: birth.pid })).unwrap();
+                send_with(&frame, &[birth.pidfd, birth.socket]).unwrap();
+            }
+        }
+    }
+}
+
 struct Hostile {
     socket: UnixStream,
     claims: Vec<Layer>,
@@ -100,18 +142,21 @@ impl Hostile {
                 .iter()
                 .map(|layer| LayerReport { layer: *layer, missing: None })
                 .collect(),
+            holder: false,
         }));
     }
 
     /// Reads until the job has begun to arrive.
     fn await_job(&mut self) {
-        let mut decoder = mcp_v8_protocol::Decoder::<ToWorker>::default();
+        let mut decoder = Decoder::default();
+        while !matches!(self.next(&mut decoder), ToWorker::Job(_)) {}
+    }
+
+    fn next(&mut self, decoder: &mut Decoder<ToWorker>) -> ToWorker {
         let mut chunk = [0_u8; 4096];
         loop {
-            while let Some(message) = decoder.next_message().unwrap() {
-                if matches!(message, ToWorker::Job(_)) {
-                    return;
-                }
+            if let Some(message) = decoder.next_message().unwrap() {
+                return message;
             }
             match self.socket.read(&mut chunk) {
                 Ok(0) | Err(_) => std::process::exit(0),

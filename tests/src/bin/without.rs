@@ -15,6 +15,9 @@ use seccompiler::{
 };
 
 const LANDLOCK_CREATE_RULESET: i64 = 444;
+const UNSHARE: i64 = 272;
+const PIVOT_ROOT: i64 = 155;
+const SETRESUID: i64 = 117;
 const PRCTL: i64 = 157;
 const PR_SET_SECCOMP: u64 = 22;
 const SECCOMP: i64 = 317;
@@ -29,6 +32,15 @@ fn main() {
             "landlock" => {
                 rules.insert(LANDLOCK_CREATE_RULESET, Vec::new());
             }
+            "unshare" => {
+                rules.insert(UNSHARE, Vec::new());
+            }
+            "pivot_root" => {
+                rules.insert(PIVOT_ROOT, Vec::new());
+            }
+            "setresuid" => {
+                rules.insert(SETRESUID, Vec::new());
+            }
             "seccomp" => {
                 rules.insert(SECCOMP, Vec::new());
                 let setting = SeccompCondition::new(
@@ -40,7 +52,9 @@ fn main() {
                 .unwrap();
                 rules.insert(PRCTL, vec![SeccompRule::new(vec![setting]).unwrap()]);
             }
-            other => panic!("unknown call {other}: landlock or seccomp"),
+            other => {
+                panic!("unknown call {other}: landlock, pivot_root, seccomp, setresuid or unshare")
+            }
         }
     }
     let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();

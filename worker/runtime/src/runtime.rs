@@ -112,7 +112,6 @@ impl Runtime {
         let usage = Usage {
             cpu_us: started.cpu_us(),
             wall_us: started.wall_us(),
-            heap_bytes: self.isolate.get_heap_statistics().used_heap_size() as u64,
             buffer_peak_bytes: self.buffers.peak(),
         };
         Done { outcome, usage }

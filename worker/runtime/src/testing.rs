@@ -78,8 +78,12 @@ impl Ran {
 }
 
 /// Limits that no test meets by accident.
-pub(crate) const LIMITS: JobLimits =
-    JobLimits { heap_bytes: 64 << 20, buffer_bytes: 64 << 20, console_bytes: 1 << 20 };
+pub(crate) const LIMITS: JobLimits = JobLimits {
+    heap_bytes: 64 << 20,
+    buffer_bytes: 64 << 20,
+    console_bytes: 1 << 20,
+    cpu_secs: 60,
+};
 
 /// Runs `code`.
 pub(crate) fn run(code: &str) -> Ran {

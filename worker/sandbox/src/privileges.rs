@@ -7,10 +7,14 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-/// A program that the process starts has no more rights than the process; and other processes of
-/// the same user may not look into this one.
+/// A program that the process starts has no more rights than the process.
 pub(crate) fn gain_none() -> Result<(), Errno> {
-    set_no_new_privs(true)?;
+    set_no_new_privs(true)
+}
+
+/// Other processes of the same user may not look into this one. Not for a template, which has seen
+/// nothing of any script: the supervisor, which need not be root, looks at its namespaces.
+pub(crate) fn hide() -> Result<(), Errno> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 

@@ -3,7 +3,7 @@
 use mcp_v8_protocol::Job;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::SandboxError;
+use crate::SandboxError;
 use crate::limits::{
     DESCRIPTORS_MAX, MEMORY_BYTES_PER_CODE_BYTE, MEMORY_RESERVE_BYTES, MEMORY_SLACK_BYTES,
     SOURCE_MEMORY_BYTES_MAX, STACK_BYTES,
@@ -28,7 +28,10 @@ pub(crate) fn limit_all() -> Result<(), SandboxError> {
 /// buffers and ends more gracefully; this catches what it does not count, such as resizable buffers
 /// and the memories of WebAssembly. `RLIMIT_AS` would not do: V8 reserves address space by the
 /// terabyte.
-pub(crate) fn limit_memory(job: &Job) -> Result<(), SandboxError> {
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn limit_memory(job: &Job) -> Result<(), SandboxError> {
     let for_source = (job.code.len() as u64)
         .saturating_mul(MEMORY_BYTES_PER_CODE_BYTE)
         .min(SOURCE_MEMORY_BYTES_MAX);
@@ -42,8 +45,24 @@ pub(crate) fn limit_memory(job: &Job) -> Result<(), SandboxError> {
     set(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(with_reserve) }, "data")
 }
 
+/// Bounds the processor time of the process, whatever becomes of the supervisor and its clock: the
+/// kernel ends it with `SIGXCPU`. One second later it would with `SIGKILL`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn limit_processor(job: &Job) -> Result<(), SandboxError> {
+    let seconds = job.limits.cpu_secs;
+    let limits = Rlimit { current: Some(seconds), maximum: Some(seconds.saturating_add(1)) };
+    set(Resource::Cpu, limits, "cpu")
+}
+
+/// No more threads or processes.
+pub(crate) fn limit_tasks() -> Result<(), SandboxError> {
+    set(Resource::Nproc, fixed(0), "nproc")
+}
+
 /// Gives a process that has used up its memory what it needs to say so.
-pub(crate) fn release_reserve() {
+pub fn release_reserve() {
     let maximum = getrlimit(Resource::Data).maximum;
     let _ = setrlimit(Resource::Data, Rlimit { current: maximum, maximum });
 }

@@ -1,0 +1,234 @@
+//! One template process: its start, and the children it forks.
+//!
+//! # Contract
+//! * A template is a worker program that runs no script. Its sandbox is judged as any worker's
+//!   before it makes a child, and its first child's before that child gets a job; what the kernel
+//!   hands from parent to child (system call filters, capabilities, namespaces, limits) needs no
+//!   second look.
+//! * Its children are our own children: waited for and killed by pidfd, whatever becomes of the
+//!   template.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mcp_v8_protocol::{FromWorker, Layer, Ready, ToWorker};
+use rustix::io::ioctl_fionbio;
+use tokio::net::UnixStream;
+use tokio_util::task::TaskTracker;
+
+use super::attribution::describe;
+use super::channel::Channel;
+use super::lineage::Lineage;
+use super::process::Process;
+use super::sandbox::{self, Judgement, Mode};
+use super::spawner::Spawned;
+use super::worker::{StartError, Violation, Worker, name};
+use crate::limits::{FORK_DEADLINE, START_DEADLINE, TEMPLATE_AGE_MAX, TEMPLATE_FORKS_MAX};
+
+/// How often the first child is looked at until it has sealed itself.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
+
+/// A template that is ready.
+#[derive(Debug)]
+pub struct Template {
+    process: Process,
+    channel: Channel,
+    lineage: Arc<Lineage>,
+    v8_version: Arc<str>,
+    sandbox: Arc<Judgement>,
+    mode: Mode,
+    started: Instant,
+    forks: u64,
+    reapers: TaskTracker,
+}
+
+/// Why a template makes no more children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worn {
+    /// It has made as many as one may.
+    Forks,
+    /// It is as old as one may be.
+    Age,
+    /// A child died of a signal.
+    Signal,
+}
+
+impl Worn {
+    /// The label it is counted under.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forks => "forks",
+            Self::Age => "age",
+            Self::Signal => "signal",
+        }
+    }
+}
+
+impl Template {
+    /// Takes over a child that has just been spawned and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`StartError`]; the process is gone then.
+    pub async fn start(
+        spawned: Spawned,
+        mode: Mode,
+        reapers: TaskTracker,
+    ) -> Result<Self, StartError> {
+        let Spawned { pid, pidfd, socket } = spawned;
+        let process = Process::new(pid, pidfd, reapers.clone()).map_err(StartError::Spawn)?;
+        let socket = UnixStream::from_std(socket).map_err(StartError::Spawn)?;
+        let mut template = Self {
+            process,
+            channel: Channel::new(socket),
+            lineage: Arc::default(),
+            v8_version: "".into(),
+            sandbox: Arc::default(),
+            mode,
+            started: Instant::now(),
+            forks: 0,
+            reapers,
+        };
+        let begun = tokio::time::timeout(START_DEADLINE, template.begin())
+            .await
+            .unwrap_or(Err(StartError::Deadline));
+        match begun {
+            Ok(()) => Ok(template),
+            Err(error) => {
+                template.end().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<(), StartError> {
+        let ready = self.ready().await?;
+        if ready.holder {
+            let pidfd = self.channel.descriptor().map_err(StartError::Protocol)?;
+            // Its number is nobody's business: it is only ever ended.
+            let holder = Process::new(0, pidfd, self.reapers.clone()).map_err(StartError::Spawn)?;
+            self.lineage.hold(holder);
+        }
+        if self.mode != Mode::Off {
+            let seen = sandbox::judge(&ready.sandbox, self.process.pid());
+            if self.mode == Mode::Required && !seen.missing.is_empty() {
+                return Err(StartError::Sandbox(seen.missing));
+            }
+            self.sandbox = Arc::new(seen);
+        }
+        self.v8_version = ready.v8_version.into();
+        Ok(())
+    }
+
+    async fn ready(&mut self) -> Result<Ready, StartError> {
+        let mut fatal = None;
+        loop {
+            match self.channel.next().await {
+                Ok(Some(FromWorker::Ready(ready))) => {
+                    if ready.worker_version != env!("CARGO_PKG_VERSION") {
+                        return Err(StartError::Version { theirs: ready.worker_version });
+                    }
+                    return Ok(ready);
+                }
+                Ok(Some(FromWorker::Fatal(words))) if fatal.is_none() => fatal = Some(words),
+                Ok(Some(other)) => {
+                    return Err(StartError::Protocol(Violation::Unexpected(name(&other))));
+                }
+                Ok(None) => {
+                    let exit = self.process.wait().await;
+                    return Err(StartError::Died { exit: describe(exit), fatal });
+                }
+                Err(violation) => return Err(StartError::Protocol(violation)),
+            }
+        }
+    }
+
+    /// Ends it and returns when it is gone. It finishes the fork it is at, if it is at one, so that
+    /// every child it ever made is heard of and reaped.
+    pub async fn end(mut self) {
+        let heard = async {
+            self.channel.close().await;
+            // A template that breaks the protocol in the end is killed all the same.
+            while let Ok(Some(message)) = self.channel.next().await {
+                let pid = match message {
+                    FromWorker::Forked(forked) => forked.pid,
+                    FromWorker::Ready(Ready { holder: true, .. }) => 0,
+                    _ => continue,
+                };
+                if let Ok(pidfd) = self.channel.descriptor() {
+                    // Dropped, and with that killed and reaped.
+                    let _ = Process::new(pid, pidfd, self.reapers.clone());
+                }
+                if pid != 0 {
+                    let _ = self.channel.descriptor();
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FORK_DEADLINE, heard).await;
+        self.process.kill();
+        self.process.wait().await;
+    }
+
+    /// Why it should make no more children, if it should not.
+    pub fn worn(&self, now: Instant) -> Option<Worn> {
+        if self.lineage.is_distrusted() {
+            Some(Worn::Signal)
+        } else if self.forks >= TEMPLATE_FORKS_MAX {
+            Some(Worn::Forks)
+        } else if now.duration_since(self.started) >= TEMPLATE_AGE_MAX {
+            Some(Worn::Age)
+        } else {
+            None
+        }
+    }
+
+    /// Makes a child, ready for its job.
+    ///
+    /// # Errors
+    /// [`StartError`]; the template is of no use after it.
+    pub async fn fork(&mut self) -> Result<Worker, StartError> {
+        let forked = tokio::time::timeout(FORK_DEADLINE, self.try_fork()).await;
+        forked.unwrap_or(Err(StartError::Fork("it took too long".to_owned())))
+    }
+
+    async fn try_fork(&mut self) -> Result<Worker, StartError> {
+        let gone = |error: std::io::Error| StartError::Fork(error.to_string());
+        self.channel.send(&ToWorker::Fork).await.map_err(gone)?;
+        let forked = match self.channel.next().await.map_err(StartError::Protocol)? {
+            Some(FromWorker::Forked(forked)) => forked,
+            Some(FromWorker::Fatal(fatal)) => return Err(StartError::Fork(fatal.message)),
+            Some(other) => return Err(StartError::Protocol(Violation::Unexpected(name(&other)))),
+            None => return Err(StartError::Fork("the template has ended".to_owned())),
+        };
+        let pidfd = self.channel.descriptor().map_err(StartError::Protocol)?;
+        let process =
+            Process::new(forked.pid, pidfd, self.reapers.clone()).map_err(StartError::Spawn)?;
+        let socket = self.channel.descriptor().map_err(StartError::Protocol)?;
+        ioctl_fionbio(&socket, true).map_err(|error| StartError::Spawn(error.into()))?;
+        let socket = UnixStream::from_std(socket.into()).map_err(StartError::Spawn)?;
+        self.forks += 1;
+        if self.forks == 1 && self.sandbox.is_on(Layer::SystemCalls) {
+            self.look_at_first_child(&process).await?;
+        }
+        Ok(Worker::forked(
+            process,
+            socket,
+            Arc::clone(&self.v8_version),
+            Arc::clone(&self.sandbox),
+            Arc::clone(&self.lineage),
+        ))
+    }
+
+    /// Waits until the child has put on the filter that only children have.
+    async fn look_at_first_child(&self, child: &Process) -> Result<(), StartError> {
+        let filters = sandbox::filters(self.process.pid());
+        loop {
+            let seen = sandbox::filters(child.pid());
+            match seen {
+                None => return Err(StartError::Fork("the first child has ended".to_owned())),
+                seen if seen > filters => return Ok(()),
+                // The deadline of the fork ends this.
+                Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The template in use and the one after it.
+//!
+//! # Contract
+//! * There is one template in use and one more that is ready or being made, so that a renewal costs
+//!   no one a wait.
+//! * A template is renewed after [`TEMPLATE_FORKS_MAX`](crate::limits::TEMPLATE_FORKS_MAX) children,
+//!   after [`TEMPLATE_AGE_MAX`](crate::limits::TEMPLATE_AGE_MAX), and at once after a child died of a
+//!   signal.
+
+use std::time::Instant;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use super::sandbox::Mode;
+use super::spawner::Spawner;
+use super::template::Template;
+use super::worker::{StartError, Worker};
+use crate::metrics;
+
+/// Makes workers by forking templates.
+#[derive(Debug)]
+pub struct Templates {
+    spawner: Spawner,
+    mode: Mode,
+    reapers: TaskTracker,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    current: Option<Template>,
+    next: Option<JoinHandle<Result<Template, StartError>>>,
+}
+
+impl Templates {
+    /// Makes none yet.
+    pub fn new(spawner: Spawner, mode: Mode, reapers: TaskTracker) -> Self {
+        Self { spawner, mode, reapers, state: Mutex::default() }
+    }
+
+    /// Makes a worker.
+    ///
+    /// # Errors
+    /// [`StartError`]. The next call begins with another template.
+    pub async fn fork(&self) -> Result<Worker, StartError> {
+        let mut state = self.state.lock().await;
+        if let Some(template) = &state.current
+            && let Some(worn) = template.worn(Instant::now())
+        {
+            metrics::template_renewed(worn.as_str());
+            tracing::debug!(reason = worn.as_str(), "template renewed");
+            self.retire(state.current.take());
+        }
+        if state.current.is_none() {
+            let made = match state.next.take() {
+                // An error of this kind is the runtime's end.
+                Some(making) => making.await.unwrap_or(Err(StartError::Deadline)),
+                None => make(self.spawner.clone(), self.mode, self.reapers.clone()).await,
+            };
+            state.current = Some(made?);
+        }
+        let Some(template) = &mut state.current else { return Err(StartError::Deadline) };
+        let forked = template.fork().await;
+        if forked.is_err() {
+            self.retire(state.current.take());
+        } else if state.next.is_none() {
+            let making = make(self.spawner.clone(), self.mode, self.reapers.clone());
+            state.next = Some(tokio::spawn(making));
+        }
+        forked
+    }
+
+    /// Ends both templates, in the background: what tracks the reaping knows when.
+    pub async fn stop(&self) {
+        let State { current, next } = std::mem::take(&mut *self.state.lock().await);
+        self.retire(current);
+        if let Some(making) = next {
+            self.reapers.spawn(async move {
+                if let Ok(Ok(template)) = making.await {
+                    template.end().await;
+                }
+            });
+        }
+    }
+
+    fn retire(&self, template: Option<Template>) {
+        if let Some(template) = template {
+            self.reapers.spawn(template.end());
+        }
+    }
+}
+
+async fn make(spawner: Spawner, mode: Mode, reapers: TaskTracker) -> Result<Template, StartError> {
+    let begun = Instant::now();
+    let spawned = spawner.spawn().await.map_err(StartError::Spawn)?;
+    let template = Template::start(spawned, mode, reapers).await?;
+    metrics::template_started(begun.elapsed());
+    Ok(template)
+}
