@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use v8::MapFnTo;
 
-use crate::{console, microtasks, thrown, timers};
+use crate::{console, crypto, microtasks, random, thrown, timers};
 
 /// A native function and where it goes.
 struct Binding {
@@ -18,6 +18,9 @@ struct Binding {
     length: i32,
     function: v8::FunctionCallback,
 }
+
+/// Objects that carry native functions, and what `Object.prototype.toString` calls them.
+const OBJECTS: &[(&str, &str)] = &[("console", "console"), ("crypto", "Crypto")];
 
 fn bindings() -> Vec<Binding> {
     let mut bindings: Vec<Binding> = console::METHODS
@@ -29,13 +32,16 @@ fn bindings() -> Vec<Binding> {
             function: *function,
         })
         .collect();
-    let global = |name, length, function| Binding { object: None, name, length, function };
+    let method = |object, name, length, function| Binding { object, name, length, function };
+    let global = |name, length, function| method(None, name, length, function);
     bindings.extend([
         global("setTimeout", 1, timers::set_timeout.map_fn_to()),
         global("setInterval", 1, timers::set_interval.map_fn_to()),
         global("clearTimeout", 1, timers::clear.map_fn_to()),
         global("clearInterval", 1, timers::clear.map_fn_to()),
         global("queueMicrotask", 1, microtasks::queue_microtask.map_fn_to()),
+        method(Some("crypto"), "getRandomValues", 1, crypto::get_random_values.map_fn_to()),
+        method(Some("crypto"), "randomUUID", 0, crypto::random_uuid.map_fn_to()),
     ]);
     bindings
 }
@@ -50,7 +56,7 @@ pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
     bindings()
         .iter()
         .map(|binding| binding.function)
-        .chain([note_thrown()])
+        .chain([note_thrown(), refill_random()])
         .map(|function| v8::ExternalReference { function })
         .collect()
 }
@@ -58,6 +64,11 @@ pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
 /// The function of [`thrown`] that `import.meta` carries.
 pub(crate) fn note_thrown() -> v8::FunctionCallback {
     thrown::note.map_fn_to()
+}
+
+/// The function of [`random`] behind `Math.random`.
+fn refill_random() -> v8::FunctionCallback {
+    random::refill.map_fn_to()
 }
 
 /// Why the globals could not be made.
@@ -69,34 +80,76 @@ pub struct InstallError(&'static str);
 pub(crate) fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), InstallError> {
     let global = scope.get_current_context().global(scope);
     // V8 brings a console of its own, which prints only where a debugger is attached.
-    let console = v8::Object::new(scope);
-    define(scope, global, "console", console.into())?;
-    let tag = v8::String::new(scope, "console").ok_or(InstallError("console"))?;
-    let symbol = v8::Symbol::get_to_string_tag(scope);
-    console
-        .define_own_property(scope, symbol.into(), tag.into(), v8::PropertyAttribute::DONT_ENUM)
-        .ok_or(InstallError("console"))?;
-    for binding in bindings() {
-        let function = v8::Function::builder_raw(binding.function)
-            .length(binding.length)
-            .constructor_behavior(v8::ConstructorBehavior::Throw)
-            .build(scope)
-            .ok_or(InstallError(binding.name))?;
-        let name = v8::String::new(scope, binding.name).ok_or(InstallError(binding.name))?;
-        function.set_name(name);
-        match binding.object {
-            None => define(scope, global, binding.name, function.into())?,
-            Some(_) => {
-                console
-                    .set(scope, name.into(), function.into())
-                    .ok_or(InstallError(binding.name))?;
-            }
-        }
+    for (name, tag) in OBJECTS {
+        let object = v8::Object::new(scope);
+        define(scope, global, name, object.into())?;
+        tag_object(scope, object, tag).ok_or(InstallError(name))?;
     }
+    for binding in bindings() {
+        bind(scope, global, &binding).ok_or(InstallError(binding.name))?;
+    }
+    install_random(scope, global).ok_or(InstallError("Math.random"))?;
     for (object, name) in REMOVED {
         remove(scope, global, *object, name).ok_or(InstallError(name))?;
     }
     hide_shared_buffers(scope).ok_or(InstallError("SharedArrayBuffer"))
+}
+
+/// The global object, or the object of that name in it.
+fn holder<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    global: v8::Local<'_, v8::Object>,
+    object: Option<&str>,
+) -> Option<v8::Local<'s, v8::Object>> {
+    let Some(object) = object else { return Some(v8::Local::new(scope, global)) };
+    let key = v8::String::new(scope, object)?;
+    v8::Local::<v8::Object>::try_from(global.get(scope, key.into())?).ok()
+}
+
+fn tag_object(
+    scope: &mut v8::PinScope<'_, '_>,
+    object: v8::Local<'_, v8::Object>,
+    tag: &str,
+) -> Option<()> {
+    let tag = v8::String::new(scope, tag)?;
+    let symbol = v8::Symbol::get_to_string_tag(scope);
+    let hidden = v8::PropertyAttribute::DONT_ENUM;
+    object.define_own_property(scope, symbol.into(), tag.into(), hidden)?.then_some(())
+}
+
+fn bind(
+    scope: &mut v8::PinScope<'_, '_>,
+    global: v8::Local<'_, v8::Object>,
+    binding: &Binding,
+) -> Option<()> {
+    let function = native(scope, binding.function, binding.length)?;
+    let name = v8::String::new(scope, binding.name)?;
+    function.set_name(name);
+    let holder = holder(scope, global, binding.object)?;
+    match binding.object {
+        None => define(scope, holder, binding.name, function.into()).ok(),
+        Some(_) => holder.set(scope, name.into(), function.into())?.then_some(()),
+    }
+}
+
+fn native<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    function: v8::FunctionCallback,
+    length: i32,
+) -> Option<v8::Local<'s, v8::Function>> {
+    v8::Function::builder_raw(function)
+        .length(length)
+        .constructor_behavior(v8::ConstructorBehavior::Throw)
+        .build(scope)
+}
+
+fn install_random(
+    scope: &mut v8::PinScope<'_, '_>,
+    global: v8::Local<'_, v8::Object>,
+) -> Option<()> {
+    let math = holder(scope, global, Some("Math"))?;
+    let refill = native(scope, refill_random(), 1)?;
+    random::install(scope, math, refill)
 }
 
 fn remove(
@@ -105,13 +158,7 @@ fn remove(
     object: Option<&str>,
     name: &str,
 ) -> Option<()> {
-    let holder = match object {
-        None => v8::Local::new(scope, global),
-        Some(object) => {
-            let key = v8::String::new(scope, object)?;
-            v8::Local::<v8::Object>::try_from(global.get(scope, key.into())?).ok()?
-        }
-    };
+    let holder = holder(scope, global, object)?;
     let key = v8::String::new(scope, name)?;
     holder.delete(scope, key.into())?.then_some(())
 }

@@ -184,3 +184,21 @@ fn halt_failure(state: &State) -> Failure {
         errors::failure(FailureKind::Stopped, "The script was stopped before it had ended")
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::Runtime;
+    use crate::testing::{LIMITS, with_v8};
+
+    /// What a warm process has drawn, all that are forked from it would share.
+    #[test]
+    fn warming_up_draws_no_random_numbers() {
+        let seeded = with_v8(|snapshot| {
+            let mut runtime = Runtime::new(snapshot, LIMITS.heap_bytes).unwrap();
+            runtime.warm_up();
+            runtime.state.random.borrow().is_some()
+        });
+        assert!(!seeded);
+    }
+}

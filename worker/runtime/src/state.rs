@@ -11,6 +11,7 @@ use mcp_v8_protocol::Failure;
 
 use crate::console::Console;
 use crate::heap::HeapGuard;
+use crate::random::Generator;
 use crate::rejections::Rejections;
 use crate::source::PositionMap;
 use crate::stop::Stopper;
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) thrown: RefCell<Option<Thrown>>,
     /// The accessor behind `stack` of every error, once it was needed.
     pub(crate) stack_getter: OnceCell<v8::Global<v8::Function>>,
+    /// What `Math.random` draws from, once it was called.
+    pub(crate) random: RefCell<Option<Generator>>,
     positions: RefCell<Rc<PositionMap>>,
     stopper: Stopper,
     heap: Arc<HeapGuard>,
@@ -42,6 +45,7 @@ impl State {
             uncaught: RefCell::default(),
             thrown: RefCell::default(),
             stack_getter: OnceCell::new(),
+            random: RefCell::default(),
             positions: RefCell::new(Rc::new(PositionMap::identity())),
             stopper,
             heap,
