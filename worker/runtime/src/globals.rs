@@ -8,19 +8,29 @@ use std::borrow::Cow;
 
 use v8::MapFnTo;
 
-use crate::{console, crypto, microtasks, random, thrown, timers};
+use crate::{console, crypto, microtasks, performance, random, thrown, timers};
 
 /// A native function and where it goes.
 struct Binding {
     /// The global object that carries it; `None` for the global object itself.
     object: Option<&'static str>,
     name: &'static str,
-    length: i32,
+    kind: Kind,
     function: v8::FunctionCallback,
 }
 
+/// How a native function is seen.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// As a function of so many parameters.
+    Method { length: i32 },
+    /// As a property that only it can change.
+    Getter,
+}
+
 /// Objects that carry native functions, and what `Object.prototype.toString` calls them.
-const OBJECTS: &[(&str, &str)] = &[("console", "console"), ("crypto", "Crypto")];
+const OBJECTS: &[(&str, &str)] =
+    &[("console", "console"), ("crypto", "Crypto"), ("performance", "Performance")];
 
 fn bindings() -> Vec<Binding> {
     let mut bindings: Vec<Binding> = console::METHODS
@@ -28,11 +38,14 @@ fn bindings() -> Vec<Binding> {
         .map(|(name, function)| Binding {
             object: Some("console"),
             name,
-            length: 0,
+            kind: Kind::Method { length: 0 },
             function: *function,
         })
         .collect();
-    let method = |object, name, length, function| Binding { object, name, length, function };
+    let method = |object, name, length, function| {
+        let kind = Kind::Method { length };
+        Binding { object, name, kind, function }
+    };
     let global = |name, length, function| method(None, name, length, function);
     bindings.extend([
         global("setTimeout", 1, timers::set_timeout.map_fn_to()),
@@ -42,6 +55,13 @@ fn bindings() -> Vec<Binding> {
         global("queueMicrotask", 1, microtasks::queue_microtask.map_fn_to()),
         method(Some("crypto"), "getRandomValues", 1, crypto::get_random_values.map_fn_to()),
         method(Some("crypto"), "randomUUID", 0, crypto::random_uuid.map_fn_to()),
+        method(Some("performance"), "now", 0, performance::now.map_fn_to()),
+        Binding {
+            object: Some("performance"),
+            name: "timeOrigin",
+            kind: Kind::Getter,
+            function: performance::time_origin.map_fn_to(),
+        },
     ]);
     bindings
 }
@@ -122,13 +142,32 @@ fn bind(
     global: v8::Local<'_, v8::Object>,
     binding: &Binding,
 ) -> Option<()> {
-    let function = native(scope, binding.function, binding.length)?;
+    let length = match binding.kind {
+        Kind::Method { length } => length,
+        Kind::Getter => 0,
+    };
+    let function = native(scope, binding.function, length)?;
     let name = v8::String::new(scope, binding.name)?;
-    function.set_name(name);
     let holder = holder(scope, global, binding.object)?;
-    match binding.object {
-        None => define(scope, holder, binding.name, function.into()).ok(),
-        Some(_) => holder.set(scope, name.into(), function.into())?.then_some(()),
+    match (binding.kind, binding.object) {
+        (Kind::Method { .. }, None) => {
+            function.set_name(name);
+            define(scope, holder, binding.name, function.into()).ok()
+        }
+        (Kind::Method { .. }, Some(_)) => {
+            function.set_name(name);
+            holder.set(scope, name.into(), function.into())?.then_some(())
+        }
+        (Kind::Getter, _) => {
+            let shown = v8::String::new(scope, &format!("get {}", binding.name))?;
+            function.set_name(shown);
+            let nothing = v8::undefined(scope);
+            let mut property =
+                v8::PropertyDescriptor::new_from_get_set(function.into(), nothing.into());
+            property.set_enumerable(true);
+            property.set_configurable(true);
+            holder.define_property(scope, name.into(), &property)?.then_some(())
+        }
     }
 }
 
@@ -184,4 +223,35 @@ fn define(
         .define_own_property(scope, key.into(), value, v8::PropertyAttribute::DONT_ENUM)
         .ok_or(InstallError(name))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::run;
+
+    /// A new V8 may bring globals: each is to be looked at before scripts get it.
+    #[test]
+    fn scripts_have_these_globals_and_no_others() {
+        let ran = run("const strip = names => names.filter(name => typeof name === 'string').sort().join(' ');
+             console.log(strip(Reflect.ownKeys(globalThis)));
+             console.log(strip(Reflect.ownKeys(Atomics)));
+             console.log(strip(Reflect.ownKeys(Temporal.Now)));
+             console.log(strip(Reflect.ownKeys(crypto)), strip(Reflect.ownKeys(performance)));");
+        assert_eq!(
+            ran.console,
+            "AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array \
+             BigUint64Array Boolean DataView Date DisposableStack Error EvalError \
+             FinalizationRegistry Float16Array Float32Array Float64Array Function Infinity \
+             Int16Array Int32Array Int8Array Intl Iterator JSON Map Math NaN Number Object Promise \
+             Proxy RangeError ReferenceError Reflect RegExp Set String SuppressedError Symbol \
+             SyntaxError Temporal TypeError URIError Uint16Array Uint32Array Uint8Array \
+             Uint8ClampedArray WeakMap WeakRef WeakSet WebAssembly clearInterval clearTimeout \
+             console crypto decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval \
+             globalThis isFinite isNaN parseFloat parseInt performance queueMicrotask setInterval \
+             setTimeout undefined unescape\n\
+             add and compareExchange exchange isLockFree load notify or pause store sub wait xor\n\
+             instant plainDateISO plainDateTimeISO plainTimeISO timeZoneId zonedDateTimeISO\n\
+             getRandomValues randomUUID now timeOrigin\n"
+        );
+    }
 }

@@ -25,6 +25,7 @@ mod inspect;
 pub mod limits;
 mod microtasks;
 mod module;
+mod performance;
 mod random;
 mod rejections;
 mod runtime;

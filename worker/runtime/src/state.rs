@@ -3,12 +3,13 @@
 //! Every field is borrowed for as short as possible and never across a call into JavaScript:
 //! scripts call back in.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mcp_v8_protocol::Failure;
 
+use crate::clock::{self, Started};
 use crate::console::Console;
 use crate::heap::HeapGuard;
 use crate::random::Generator;
@@ -31,6 +32,7 @@ pub(crate) struct State {
     pub(crate) stack_getter: OnceCell<v8::Global<v8::Function>>,
     /// What `Math.random` draws from, once it was called.
     pub(crate) random: RefCell<Option<Generator>>,
+    started: Cell<Option<Started>>,
     positions: RefCell<Rc<PositionMap>>,
     stopper: Stopper,
     heap: Arc<HeapGuard>,
@@ -46,6 +48,7 @@ impl State {
             thrown: RefCell::default(),
             stack_getter: OnceCell::new(),
             random: RefCell::default(),
+            started: Cell::default(),
             positions: RefCell::new(Rc::new(PositionMap::identity())),
             stopper,
             heap,
@@ -69,6 +72,21 @@ impl State {
     /// Whether no JavaScript may run any more.
     pub(crate) fn is_halted(&self) -> bool {
         self.stopper.is_stopped() || self.heap.is_full()
+    }
+
+    /// Says that the job begins now.
+    pub(crate) fn start(&self, started: Started) {
+        self.started.set(Some(started));
+    }
+
+    /// Time since the job began as the script may know it, in microseconds.
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        clock::coarse(self.started.get().map_or(0, Started::wall_us))
+    }
+
+    /// When the job began as the script may know it, in microseconds since 1970.
+    pub(crate) fn origin_us(&self) -> u64 {
+        clock::coarse(self.started.get().map_or(0, Started::unix_us))
     }
 
     /// Where positions V8 reports lie in the user's source.
