@@ -6,14 +6,13 @@
 use std::cell::RefMut;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Instant;
 
 use mcp_v8_protocol::limits::cut;
 use v8::MapFnTo;
 
-use crate::inspect;
 use crate::limits::{CONSOLE_GROUPS_MAX, CONSOLE_LABEL_BYTES_MAX, CONSOLE_LABELS_MAX};
 use crate::state::State;
+use crate::{clock, inspect};
 
 /// Takes the console text of a script.
 pub trait ConsoleSink {
@@ -31,7 +30,8 @@ pub(crate) struct Console {
     truncated: bool,
     groups: usize,
     counts: HashMap<String, u64>,
-    timers: HashMap<String, Instant>,
+    /// When each began, by the job's clock in microseconds.
+    timers: HashMap<String, u64>,
 }
 
 impl Console {
@@ -146,9 +146,10 @@ fn count_reset(scope: &mut v8::PinScope<'_, '_>, args: Args<'_>, _: Return<'_>) 
 
 fn time(scope: &mut v8::PinScope<'_, '_>, args: Args<'_>, _: Return<'_>) {
     let label = label(scope, &args);
+    let now = elapsed_us(scope);
     with(scope, |mut console| {
         if console.timers.len() < CONSOLE_LABELS_MAX {
-            console.timers.entry(label).or_insert_with(Instant::now);
+            console.timers.entry(label).or_insert(now);
         }
     });
 }
@@ -167,9 +168,16 @@ fn time_end(scope: &mut v8::PinScope<'_, '_>, args: Args<'_>, _: Return<'_>) {
 
 fn nothing(_: &mut v8::PinScope<'_, '_>, _: Args<'_>, _: Return<'_>) {}
 
-fn print_elapsed(scope: &mut v8::PinScope<'_, '_>, label: &str, since: Option<Instant>) {
+fn elapsed_us(isolate: &v8::Isolate) -> u64 {
+    State::of(isolate).map_or(0, |state| state.elapsed_us())
+}
+
+fn print_elapsed(scope: &mut v8::PinScope<'_, '_>, label: &str, since: Option<u64>) {
     let text = match since {
-        Some(since) => format!("{label}: {:.3}ms", since.elapsed().as_secs_f64() * 1000.0),
+        Some(since) => {
+            let us = elapsed_us(scope).saturating_sub(since);
+            format!("{label}: {:.3}ms", clock::milliseconds(us))
+        }
         None => format!("[WARN] No such label '{label}' for console.time()"),
     };
     print_text(scope, text);

@@ -6,8 +6,8 @@
 
 use std::sync::OnceLock;
 
-use crate::heap;
 use crate::limits::{JS_STACK_KIB, WASM_MEMORY_PAGES_MAX};
+use crate::{heap, random};
 
 static PLATFORM: OnceLock<v8::SharedRef<v8::Platform>> = OnceLock::new();
 
@@ -45,22 +45,11 @@ fn platform() -> &'static v8::SharedRef<v8::Platform> {
         // The data is a multiple of 16 bytes aligned by the crate; a refusal only costs `Intl`.
         let _ = v8::icu::set_common_data_78(deno_core_icudata::ICU_DATA);
         // V8 would open /dev/urandom, which a sandboxed process cannot.
-        v8::V8::set_entropy_source(fill_random);
+        v8::V8::set_entropy_source(|buffer| random::fill(buffer).is_ok());
         v8::V8::set_fatal_error_handler(heap::on_fatal_error);
         let platform = v8::new_single_threaded_default_platform(false).make_shared();
         v8::V8::initialize_platform(platform.clone());
         v8::V8::initialize();
         platform
     })
-}
-
-fn fill_random(mut buffer: &mut [u8]) -> bool {
-    while !buffer.is_empty() {
-        match rustix::rand::getrandom(&mut *buffer, rustix::rand::GetRandomFlags::empty()) {
-            Ok(filled) => buffer = &mut std::mem::take(&mut buffer)[filled..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
-        }
-    }
-    true
 }

@@ -87,6 +87,20 @@ pub(crate) fn throw_range_error(scope: &mut v8::PinScope<'_, '_>, message: &str)
     throw(scope, message, v8::Exception::range_error);
 }
 
+/// Throws an `Error` of that `name` at the script, where the web has a `DOMException`.
+pub(crate) fn throw_named(scope: &mut v8::PinScope<'_, '_>, name: &str, message: &str) {
+    throw(scope, message, |scope, message| {
+        let error = v8::Exception::error(scope, message);
+        let key = v8::String::new(scope, "name");
+        let name = v8::String::new(scope, name);
+        if let (Ok(error), Some(key), Some(name)) = (error.try_cast::<v8::Object>(), key, name) {
+            let hidden = v8::PropertyAttribute::DONT_ENUM;
+            let _ = error.define_own_property(scope, key.into(), name.into(), hidden);
+        }
+        error
+    });
+}
+
 fn throw<'s, 'i>(
     scope: &mut v8::PinScope<'s, 'i>,
     message: &str,

@@ -8,16 +8,29 @@ use std::borrow::Cow;
 
 use v8::MapFnTo;
 
-use crate::{console, microtasks, thrown, timers};
+use crate::{console, crypto, microtasks, performance, random, thrown, timers};
 
 /// A native function and where it goes.
 struct Binding {
     /// The global object that carries it; `None` for the global object itself.
     object: Option<&'static str>,
     name: &'static str,
-    length: i32,
+    kind: Kind,
     function: v8::FunctionCallback,
 }
+
+/// How a native function is seen.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// As a function of so many parameters.
+    Method { length: i32 },
+    /// As a property that only it can change.
+    Getter,
+}
+
+/// Objects that carry native functions, and what `Object.prototype.toString` calls them.
+const OBJECTS: &[(&str, &str)] =
+    &[("console", "console"), ("crypto", "Crypto"), ("performance", "Performance")];
 
 fn bindings() -> Vec<Binding> {
     let mut bindings: Vec<Binding> = console::METHODS
@@ -25,17 +38,30 @@ fn bindings() -> Vec<Binding> {
         .map(|(name, function)| Binding {
             object: Some("console"),
             name,
-            length: 0,
+            kind: Kind::Method { length: 0 },
             function: *function,
         })
         .collect();
-    let global = |name, length, function| Binding { object: None, name, length, function };
+    let method = |object, name, length, function| {
+        let kind = Kind::Method { length };
+        Binding { object, name, kind, function }
+    };
+    let global = |name, length, function| method(None, name, length, function);
     bindings.extend([
         global("setTimeout", 1, timers::set_timeout.map_fn_to()),
         global("setInterval", 1, timers::set_interval.map_fn_to()),
         global("clearTimeout", 1, timers::clear.map_fn_to()),
         global("clearInterval", 1, timers::clear.map_fn_to()),
         global("queueMicrotask", 1, microtasks::queue_microtask.map_fn_to()),
+        method(Some("crypto"), "getRandomValues", 1, crypto::get_random_values.map_fn_to()),
+        method(Some("crypto"), "randomUUID", 0, crypto::random_uuid.map_fn_to()),
+        method(Some("performance"), "now", 0, performance::now.map_fn_to()),
+        Binding {
+            object: Some("performance"),
+            name: "timeOrigin",
+            kind: Kind::Getter,
+            function: performance::time_origin.map_fn_to(),
+        },
     ]);
     bindings
 }
@@ -50,7 +76,7 @@ pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
     bindings()
         .iter()
         .map(|binding| binding.function)
-        .chain([note_thrown()])
+        .chain([note_thrown(), refill_random()])
         .map(|function| v8::ExternalReference { function })
         .collect()
 }
@@ -58,6 +84,11 @@ pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
 /// The function of [`thrown`] that `import.meta` carries.
 pub(crate) fn note_thrown() -> v8::FunctionCallback {
     thrown::note.map_fn_to()
+}
+
+/// The function of [`random`] behind `Math.random`.
+fn refill_random() -> v8::FunctionCallback {
+    random::refill.map_fn_to()
 }
 
 /// Why the globals could not be made.
@@ -69,34 +100,95 @@ pub struct InstallError(&'static str);
 pub(crate) fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), InstallError> {
     let global = scope.get_current_context().global(scope);
     // V8 brings a console of its own, which prints only where a debugger is attached.
-    let console = v8::Object::new(scope);
-    define(scope, global, "console", console.into())?;
-    let tag = v8::String::new(scope, "console").ok_or(InstallError("console"))?;
-    let symbol = v8::Symbol::get_to_string_tag(scope);
-    console
-        .define_own_property(scope, symbol.into(), tag.into(), v8::PropertyAttribute::DONT_ENUM)
-        .ok_or(InstallError("console"))?;
-    for binding in bindings() {
-        let function = v8::Function::builder_raw(binding.function)
-            .length(binding.length)
-            .constructor_behavior(v8::ConstructorBehavior::Throw)
-            .build(scope)
-            .ok_or(InstallError(binding.name))?;
-        let name = v8::String::new(scope, binding.name).ok_or(InstallError(binding.name))?;
-        function.set_name(name);
-        match binding.object {
-            None => define(scope, global, binding.name, function.into())?,
-            Some(_) => {
-                console
-                    .set(scope, name.into(), function.into())
-                    .ok_or(InstallError(binding.name))?;
-            }
-        }
+    for (name, tag) in OBJECTS {
+        let object = v8::Object::new(scope);
+        define(scope, global, name, object.into())?;
+        tag_object(scope, object, tag).ok_or(InstallError(name))?;
     }
+    for binding in bindings() {
+        bind(scope, global, &binding).ok_or(InstallError(binding.name))?;
+    }
+    install_random(scope, global).ok_or(InstallError("Math.random"))?;
     for (object, name) in REMOVED {
         remove(scope, global, *object, name).ok_or(InstallError(name))?;
     }
     hide_shared_buffers(scope).ok_or(InstallError("SharedArrayBuffer"))
+}
+
+/// The global object, or the object of that name in it.
+fn holder<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    global: v8::Local<'_, v8::Object>,
+    object: Option<&str>,
+) -> Option<v8::Local<'s, v8::Object>> {
+    let Some(object) = object else { return Some(v8::Local::new(scope, global)) };
+    let key = v8::String::new(scope, object)?;
+    v8::Local::<v8::Object>::try_from(global.get(scope, key.into())?).ok()
+}
+
+fn tag_object(
+    scope: &mut v8::PinScope<'_, '_>,
+    object: v8::Local<'_, v8::Object>,
+    tag: &str,
+) -> Option<()> {
+    let tag = v8::String::new(scope, tag)?;
+    let symbol = v8::Symbol::get_to_string_tag(scope);
+    let hidden = v8::PropertyAttribute::DONT_ENUM;
+    object.define_own_property(scope, symbol.into(), tag.into(), hidden)?.then_some(())
+}
+
+fn bind(
+    scope: &mut v8::PinScope<'_, '_>,
+    global: v8::Local<'_, v8::Object>,
+    binding: &Binding,
+) -> Option<()> {
+    let length = match binding.kind {
+        Kind::Method { length } => length,
+        Kind::Getter => 0,
+    };
+    let function = native(scope, binding.function, length)?;
+    let name = v8::String::new(scope, binding.name)?;
+    let holder = holder(scope, global, binding.object)?;
+    match (binding.kind, binding.object) {
+        (Kind::Method { .. }, None) => {
+            function.set_name(name);
+            define(scope, holder, binding.name, function.into()).ok()
+        }
+        (Kind::Method { .. }, Some(_)) => {
+            function.set_name(name);
+            holder.set(scope, name.into(), function.into())?.then_some(())
+        }
+        (Kind::Getter, _) => {
+            let shown = v8::String::new(scope, &format!("get {}", binding.name))?;
+            function.set_name(shown);
+            let nothing = v8::undefined(scope);
+            let mut property =
+                v8::PropertyDescriptor::new_from_get_set(function.into(), nothing.into());
+            property.set_enumerable(true);
+            property.set_configurable(true);
+            holder.define_property(scope, name.into(), &property)?.then_some(())
+        }
+    }
+}
+
+fn native<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    function: v8::FunctionCallback,
+    length: i32,
+) -> Option<v8::Local<'s, v8::Function>> {
+    v8::Function::builder_raw(function)
+        .length(length)
+        .constructor_behavior(v8::ConstructorBehavior::Throw)
+        .build(scope)
+}
+
+fn install_random(
+    scope: &mut v8::PinScope<'_, '_>,
+    global: v8::Local<'_, v8::Object>,
+) -> Option<()> {
+    let math = holder(scope, global, Some("Math"))?;
+    let refill = native(scope, refill_random(), 1)?;
+    random::install(scope, math, refill)
 }
 
 fn remove(
@@ -105,13 +197,7 @@ fn remove(
     object: Option<&str>,
     name: &str,
 ) -> Option<()> {
-    let holder = match object {
-        None => v8::Local::new(scope, global),
-        Some(object) => {
-            let key = v8::String::new(scope, object)?;
-            v8::Local::<v8::Object>::try_from(global.get(scope, key.into())?).ok()?
-        }
-    };
+    let holder = holder(scope, global, object)?;
     let key = v8::String::new(scope, name)?;
     holder.delete(scope, key.into())?.then_some(())
 }
@@ -137,4 +223,35 @@ fn define(
         .define_own_property(scope, key.into(), value, v8::PropertyAttribute::DONT_ENUM)
         .ok_or(InstallError(name))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::run;
+
+    /// A new V8 may bring globals: each is to be looked at before scripts get it.
+    #[test]
+    fn scripts_have_these_globals_and_no_others() {
+        let ran = run("const strip = names => names.filter(name => typeof name === 'string').sort().join(' ');
+             console.log(strip(Reflect.ownKeys(globalThis)));
+             console.log(strip(Reflect.ownKeys(Atomics)));
+             console.log(strip(Reflect.ownKeys(Temporal.Now)));
+             console.log(strip(Reflect.ownKeys(crypto)), strip(Reflect.ownKeys(performance)));");
+        assert_eq!(
+            ran.console,
+            "AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array \
+             BigUint64Array Boolean DataView Date DisposableStack Error EvalError \
+             FinalizationRegistry Float16Array Float32Array Float64Array Function Infinity \
+             Int16Array Int32Array Int8Array Intl Iterator JSON Map Math NaN Number Object Promise \
+             Proxy RangeError ReferenceError Reflect RegExp Set String SuppressedError Symbol \
+             SyntaxError Temporal TypeError URIError Uint16Array Uint32Array Uint8Array \
+             Uint8ClampedArray WeakMap WeakRef WeakSet WebAssembly clearInterval clearTimeout \
+             console crypto decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval \
+             globalThis isFinite isNaN parseFloat parseInt performance queueMicrotask setInterval \
+             setTimeout undefined unescape\n\
+             add and compareExchange exchange isLockFree load notify or pause store sub wait xor\n\
+             instant plainDateISO plainDateTimeISO plainTimeISO timeZoneId zonedDateTimeISO\n\
+             getRandomValues randomUUID now timeOrigin\n"
+        );
+    }
 }

@@ -15,6 +15,7 @@
 mod buffers;
 mod clock;
 mod console;
+mod crypto;
 mod engine;
 mod errors;
 mod event_loop;
@@ -24,6 +25,8 @@ mod inspect;
 pub mod limits;
 mod microtasks;
 mod module;
+mod performance;
+mod random;
 mod rejections;
 mod runtime;
 mod snapshot;

@@ -21,6 +21,15 @@ pub const TIMERS_MAX: usize = 100_000;
 /// Longest timer delay in milliseconds; longer ones are taken as this.
 pub const TIMER_DELAY_MS_MAX: f64 = 2_147_483_647.0;
 
+/// Steps of every clock a script can read, in microseconds; `Date` has milliseconds.
+pub const CLOCK_RESOLUTION_US: u64 = 100;
+
+/// Numbers that `Math.random` has in store.
+pub const RANDOM_NUMBERS_CACHED: usize = 512;
+
+/// Bytes that one `crypto.getRandomValues` fills, as Web Crypto has it.
+pub const CRYPTO_RANDOM_BYTES_MAX: usize = 65_536;
+
 /// Nesting of values that the inspector shows.
 pub const INSPECT_DEPTH_MAX: usize = 24;
 

@@ -15,7 +15,8 @@ use crate::source::{Prepared, SyntaxError};
 use crate::state::State;
 use crate::stop::Stopper;
 use crate::{
-    engine, errors, event_loop, globals, inspect, microtasks, module, rejections, source, stack,
+    engine, errors, event_loop, globals, inspect, microtasks, module, performance, rejections,
+    source, stack,
 };
 
 /// Why a runtime could not be made.
@@ -76,6 +77,7 @@ impl Runtime {
         let context = {
             v8::scope!(let scope, &mut isolate);
             let context = v8::Context::new(scope, v8::ContextOptions::default());
+            performance::make_temporal_coarse(context);
             v8::Global::new(scope, context)
         };
         Ok(Self { context, state, isolate, buffers, heap_bytes, _heap: heap })
@@ -106,6 +108,7 @@ impl Runtime {
     /// Runs the job's script to its end. A runtime runs one.
     pub fn run(&mut self, job: &Job, sink: Rc<dyn ConsoleSink>) -> Done {
         let started = Started::now();
+        self.state.start(started);
         self.buffers.set_limit(job.limits.buffer_bytes);
         self.state.console.borrow_mut().open(sink, job.limits.console_bytes);
         let outcome = self.run_script(&job.code);
@@ -181,5 +184,24 @@ fn halt_failure(state: &State) -> Failure {
         errors::failure(FailureKind::OutOfMemory, errors::OUT_OF_MEMORY)
     } else {
         errors::failure(FailureKind::Stopped, "The script was stopped before it had ended")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::Runtime;
+    use crate::testing::{LIMITS, with_v8};
+
+    /// What a warm process has drawn or begun, all that are forked from it would share.
+    #[test]
+    fn warming_up_draws_no_random_numbers_and_starts_no_clock() {
+        let (seeded, elapsed_us, origin_us) = with_v8(|snapshot| {
+            let mut runtime = Runtime::new(snapshot, LIMITS.heap_bytes).unwrap();
+            runtime.warm_up();
+            let state = &runtime.state;
+            (state.random.borrow().is_some(), state.elapsed_us(), state.origin_us())
+        });
+        assert_eq!((seeded, elapsed_us, origin_us), (false, 0, 0));
     }
 }

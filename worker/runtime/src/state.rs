@@ -3,14 +3,16 @@
 //! Every field is borrowed for as short as possible and never across a call into JavaScript:
 //! scripts call back in.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mcp_v8_protocol::Failure;
 
+use crate::clock::{self, Started};
 use crate::console::Console;
 use crate::heap::HeapGuard;
+use crate::random::Generator;
 use crate::rejections::Rejections;
 use crate::source::PositionMap;
 use crate::stop::Stopper;
@@ -28,6 +30,9 @@ pub(crate) struct State {
     pub(crate) thrown: RefCell<Option<Thrown>>,
     /// The accessor behind `stack` of every error, once it was needed.
     pub(crate) stack_getter: OnceCell<v8::Global<v8::Function>>,
+    /// What `Math.random` draws from, once it was called.
+    pub(crate) random: RefCell<Option<Generator>>,
+    started: Cell<Option<Started>>,
     positions: RefCell<Rc<PositionMap>>,
     stopper: Stopper,
     heap: Arc<HeapGuard>,
@@ -42,6 +47,8 @@ impl State {
             uncaught: RefCell::default(),
             thrown: RefCell::default(),
             stack_getter: OnceCell::new(),
+            random: RefCell::default(),
+            started: Cell::default(),
             positions: RefCell::new(Rc::new(PositionMap::identity())),
             stopper,
             heap,
@@ -65,6 +72,21 @@ impl State {
     /// Whether no JavaScript may run any more.
     pub(crate) fn is_halted(&self) -> bool {
         self.stopper.is_stopped() || self.heap.is_full()
+    }
+
+    /// Says that the job begins now.
+    pub(crate) fn start(&self, started: Started) {
+        self.started.set(Some(started));
+    }
+
+    /// Time since the job began as the script may know it, in microseconds.
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        clock::coarse(self.started.get().map_or(0, Started::wall_us))
+    }
+
+    /// When the job began as the script may know it, in microseconds since 1970.
+    pub(crate) fn origin_us(&self) -> u64 {
+        clock::coarse(self.started.get().map_or(0, Started::unix_us))
     }
 
     /// Where positions V8 reports lie in the user's source.

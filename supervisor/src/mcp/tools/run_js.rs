@@ -31,8 +31,9 @@ what it printed and its value.\n\
 - `result`: the value of the last expression, or of `export default`.\n\
 - `error`: message and stack with line numbers of your code, when it failed.\n\
 \n\
-The code is one ES module: top-level await works, import does not. There are timers, but no \
-files, network, process or environment, and nothing is kept between calls. Waits up to \
+The code is one ES module: top-level await works, import does not. There are timers, crypto \
+(getRandomValues, randomUUID) and performance.now, but no files, network, process or environment, \
+and nothing is kept between calls. Waits up to \
 `wait_secs` for the end; a script that takes longer goes on, and get_execution finds it by \
 `execution_id`.\n\
 \n\
