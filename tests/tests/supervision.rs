@@ -2,24 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use mcp_v8_tests::{Server, anonymous_memory_bytes, binary, signal_process, until};
+use mcp_v8_tests::{Server, anonymous_memory_bytes, hostile, signal_process, until};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// A server whose workers misbehave in the given way.
-async fn hostile(mode: &str, flags: &[&str]) -> (Server, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let program = dir.path().join(format!("hostile-{mode}"));
-    symlink(binary("mcp-v8-hostile-worker"), &program).unwrap();
-    let worker = format!("--worker-path={}", program.display());
-    // What it claims of a sandbox is another test's matter.
-    let server = Server::launch(&[&[worker.as_str(), "--sandbox=off"], flags].concat()).await;
-    (server, dir)
-}
 
 /// P4: nothing a script's process does stops the supervisor; the caller has a typed error.
 #[tokio::test]
