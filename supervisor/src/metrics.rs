@@ -26,6 +26,7 @@ const WORKER_EXITS: &str = "mcp_v8_worker_exits_total";
 const WORKER_START_FAILURES: &str = "mcp_v8_worker_start_failures_total";
 const WORKER_START_SECONDS: &str = "mcp_v8_worker_start_seconds";
 const SANDBOX: &str = "mcp_v8_sandbox_layer";
+const QUARANTINED: &str = "mcp_v8_quarantined";
 const WORKERS_IDLE: &str = "mcp_v8_workers_idle";
 
 /// Buckets of durations, in seconds.
@@ -53,6 +54,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(WORKER_START_FAILURES, "Worker processes that did not get ready");
     describe_histogram!(WORKER_START_SECONDS, Unit::Seconds, "Time from spawn to ready");
     describe_gauge!(SANDBOX, "Layers of the workers' sandbox: 1 when on");
+    describe_gauge!(QUARANTINED, "Codes that are refused because they killed workers");
     describe_gauge!(WORKERS_IDLE, "Workers that are ready and wait for a script");
     Ok(handle)
 }
@@ -73,6 +75,7 @@ pub fn refused(error: &SubmitError) {
         SubmitError::Overloaded { .. } => "overloaded",
         SubmitError::Unavailable { .. } => "unavailable",
         SubmitError::ShuttingDown => "shutting_down",
+        SubmitError::Quarantined(_) => "quarantined",
     };
     counter!(REFUSED, "reason" => reason).increment(1);
 }
@@ -90,6 +93,11 @@ pub fn execution_gauges(
     gauge!(QUEUE_DEPTH_MAX).set(queue_max as f64);
     gauge!(RETAINED).set(retained as f64);
     gauge!(RETAINED_BYTES).set(bytes as f64);
+}
+
+/// How many codes are refused because they killed workers.
+pub fn quarantined(codes: usize) {
+    gauge!(QUARANTINED).set(codes as f64);
 }
 
 /// A worker process ended.

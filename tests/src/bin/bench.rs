@@ -167,7 +167,7 @@ async fn pool(clients: usize, time: Duration) -> Row {
             let job = Job {
                 execution_id: "bench".to_owned(),
                 attempt: 1,
-                code: SCRIPT.to_owned(),
+                code: SCRIPT.to_owned().into(),
                 limits: JobLimits {
                     heap_bytes: HEAP_BYTES,
                     buffer_bytes: HEAP_BYTES,

@@ -7,7 +7,11 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Layer, LayerReport, Ready, ToWorker, encode};
+use mcp_v8_protocol::{
+    Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Job, Layer, LayerReport, Outcome,
+    Ready, ToWorker, Usage, encode,
+};
+use rustix::process::{Signal, getpid, kill_process};
 
 fn main() {
     let name = std::env::args().next().unwrap_or_default();
@@ -40,7 +44,7 @@ fn main() {
         worker.send(&FromWorker::Console("nobody asked".to_owned()));
         worker.read_forever();
     }
-    worker.await_job();
+    let job = worker.await_job();
     match mode.as_str() {
         "garbage" => worker.raw(&[0xff; 64]),
         "huge-frame" => {
@@ -64,10 +68,8 @@ fn main() {
             worker.send(&FromWorker::ConsoleTruncated);
         },
         "silent" | "claims-a-sandbox" => {}
-        "stopped" => {
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
-                .unwrap()
-        }
+        "stopped" => kill_process(getpid(), Signal::STOP).unwrap(),
+        "obeys" => worker.obey(&job.code),
         other => panic!("unknown mode {other}"),
     }
     worker.read_forever();
@@ -103,14 +105,14 @@ impl Hostile {
         }));
     }
 
-    /// Reads until the job has begun to arrive.
-    fn await_job(&mut self) {
+    /// Reads until the job has arrived.
+    fn await_job(&mut self) -> Job {
         let mut decoder = mcp_v8_protocol::Decoder::<ToWorker>::default();
         let mut chunk = [0_u8; 4096];
         loop {
             while let Some(message) = decoder.next_message().unwrap() {
-                if matches!(message, ToWorker::Job(_)) {
-                    return;
+                if let ToWorker::Job(job) = message {
+                    return job;
                 }
             }
             match self.socket.read(&mut chunk) {
@@ -118,6 +120,48 @@ impl Hostile {
                 Ok(read) => decoder.buffer_mut().extend_from_slice(&chunk[..read]),
             }
         }
+    }
+
+    /// Ends in the way the code of the job says.
+    fn obey(&mut self, code: &str) {
+        // The standard library's own handler lets the first SIGSEGV pass.
+        let dies_of = |signal| -> () {
+            loop {
+                kill_process(getpid(), signal).unwrap();
+            }
+        };
+        match code {
+            "segmentation fault" => dies_of(Signal::SEGV),
+            "forbidden system call" => dies_of(Signal::SYS),
+            "trap" => dies_of(Signal::TRAP),
+            "killed from outside" => dies_of(Signal::KILL),
+            "silent exit" => std::process::exit(7),
+            "garbage" => self.raw(&[0xff; 64]),
+            "assertion" => self.last_words(FatalKind::V8),
+            "out of memory" => self.last_words(FatalKind::OutOfMemory),
+            "internal error" => self.last_words(FatalKind::Worker),
+            "stops by itself" => self.fail(FailureKind::Stopped),
+            "throws" => self.fail(FailureKind::Thrown),
+            "silent" => {}
+            _ => self.done(Outcome::Completed { result: None, result_truncated: false }),
+        }
+    }
+
+    fn last_words(&mut self, kind: FatalKind) {
+        let message = "last words".to_owned();
+        self.send(&FromWorker::Fatal(Fatal { kind, message }));
+        std::process::exit(1);
+    }
+
+    fn fail(&mut self, kind: FailureKind) {
+        let message = "failed".to_owned();
+        let failure = Failure { kind, message, stack: None, line: None, column: None };
+        self.done(Outcome::Failed(failure));
+    }
+
+    fn done(&mut self, outcome: Outcome) {
+        self.send(&FromWorker::Done(Box::new(Done { outcome, usage: Usage::default() })));
+        std::process::exit(0);
     }
 
     fn read_forever(&mut self) {

@@ -79,7 +79,7 @@ impl Worker {
     }
 
     pub fn job(&mut self, code: &str, limits: JobLimits) {
-        let (execution_id, code) = ("test".to_owned(), code.to_owned());
+        let (execution_id, code) = ("test".to_owned(), code.to_owned().into());
         self.send(&ToWorker::Job(Job { execution_id, attempt: 1, code, limits }));
     }
 
