@@ -234,7 +234,7 @@ mod tests {
         ToWorker::Job(Job {
             execution_id: "e".to_owned(),
             attempt: 1,
-            code: "x".repeat(code_bytes),
+            code: "x".repeat(code_bytes).into(),
             limits: JobLimits { heap_bytes: 2, buffer_bytes: 3, console_bytes: 4, cpu_secs: 5 },
         })
     }

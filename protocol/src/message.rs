@@ -18,6 +18,8 @@
 //! The supervisor validates every message against the state the worker may be in; anything else is
 //! a protocol violation and costs the worker its life.
 
+use std::sync::Arc;
+
 use bincode::{Decode, Encode};
 
 /// From the supervisor to a worker.
@@ -156,8 +158,9 @@ pub struct Job {
     /// Which try of this execution this is, from 1.
     pub attempt: u32,
     /// JavaScript or TypeScript source of one ES module, at most
-    /// [`CODE_BYTES_MAX`](crate::limits::CODE_BYTES_MAX) bytes.
-    pub code: String,
+    /// [`CODE_BYTES_MAX`](crate::limits::CODE_BYTES_MAX) bytes. Shared, since the supervisor looks
+    /// at it again when the worker dies under it, and it may be large.
+    pub code: Arc<String>,
     /// What the script may use.
     pub limits: JobLimits,
 }

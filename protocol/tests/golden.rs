@@ -37,7 +37,7 @@ fn frames_to_a_worker() {
         &ToWorker::Job(Job {
             execution_id: "0193-abc".to_owned(),
             attempt: 2,
-            code: "console.log('hé')".to_owned(),
+            code: "console.log('hé')".to_owned().into(),
             limits: JobLimits {
                 heap_bytes: 128 << 20,
                 buffer_bytes: 64 << 20,

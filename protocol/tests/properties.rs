@@ -26,7 +26,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
             ToWorker::Job(Job {
                 execution_id,
                 attempt,
-                code,
+                code: code.into(),
                 limits: JobLimits { heap_bytes, buffer_bytes, console_bytes, cpu_secs },
             })
         },

@@ -28,6 +28,7 @@ const WORKER_START_SECONDS: &str = "mcp_v8_worker_start_seconds";
 const TEMPLATES_RENEWED: &str = "mcp_v8_templates_renewed_total";
 const TEMPLATE_START_SECONDS: &str = "mcp_v8_template_start_seconds";
 const SANDBOX: &str = "mcp_v8_sandbox_layer";
+const QUARANTINED: &str = "mcp_v8_quarantined";
 const WORKERS_IDLE: &str = "mcp_v8_workers_idle";
 
 /// Buckets of durations, in seconds.
@@ -61,6 +62,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "Time from spawn to a ready template"
     );
     describe_gauge!(SANDBOX, "Layers of the workers' sandbox: 1 when on");
+    describe_gauge!(QUARANTINED, "Codes that are refused because they killed workers");
     describe_gauge!(WORKERS_IDLE, "Workers that are ready and wait for a script");
     Ok(handle)
 }
@@ -81,6 +83,7 @@ pub fn refused(error: &SubmitError) {
         SubmitError::Overloaded { .. } => "overloaded",
         SubmitError::Unavailable { .. } => "unavailable",
         SubmitError::ShuttingDown => "shutting_down",
+        SubmitError::Quarantined(_) => "quarantined",
     };
     counter!(REFUSED, "reason" => reason).increment(1);
 }
@@ -98,6 +101,11 @@ pub fn execution_gauges(
     gauge!(QUEUE_DEPTH_MAX).set(queue_max as f64);
     gauge!(RETAINED).set(retained as f64);
     gauge!(RETAINED_BYTES).set(bytes as f64);
+}
+
+/// How many codes are refused because they killed workers.
+pub fn quarantined(codes: usize) {
+    gauge!(QUARANTINED).set(codes as f64);
 }
 
 /// A worker process ended.

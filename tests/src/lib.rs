@@ -8,12 +8,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+
+/// The newest revision of MCP, which has no sessions.
+pub const MCP_REVISION: &str = "2026-07-28";
 
 /// How long a condition may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -144,6 +148,22 @@ impl Server {
         response.json().await.unwrap()
     }
 
+    /// A call of the tool `run_js`.
+    pub fn run_js(&self, id: usize, arguments: Value) -> RequestBuilder {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": MCP_REVISION,
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let params = json!({"name": "run_js", "arguments": arguments, "_meta": meta});
+        self.post("/mcp")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", MCP_REVISION)
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", "run_js")
+            .json(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
+    }
+
     /// Submits a script without waiting and returns its id.
     pub async fn submit(&self, code: &str) -> String {
         let response = self.post("/api/exec").json(&json!({ "code": code })).send().await.unwrap();
@@ -198,6 +218,17 @@ impl Server {
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
             .unwrap_or_default()
     }
+}
+
+/// A server whose workers misbehave in the given way, and the directory that says which.
+pub async fn hostile(mode: &str, flags: &[&str]) -> (Server, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join(format!("hostile-{mode}"));
+    symlink(binary("mcp-v8-hostile-worker"), &program).unwrap();
+    let worker = format!("--worker-path={}", program.display());
+    // What it claims of a sandbox is another test's matter.
+    let server = Server::launch(&[&[worker.as_str(), "--sandbox=off"], flags].concat()).await;
+    (server, dir)
 }
 
 impl Drop for Server {

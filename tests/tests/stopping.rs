@@ -7,28 +7,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use mcp_v8_tests::{Server, binary, signal_process, until};
-use reqwest::RequestBuilder;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-const MODERN: &str = "2026-07-28";
-
-/// A call of `run_js` in the newest revision, which has no sessions.
-fn run_js(server: &Server, id: usize, arguments: Value) -> RequestBuilder {
-    let meta = json!({
-        "io.modelcontextprotocol/protocolVersion": MODERN,
-        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    let params = json!({"name": "run_js", "arguments": arguments, "_meta": meta});
-    server
-        .post("/mcp")
-        .header("accept", "application/json, text/event-stream")
-        .header("mcp-protocol-version", MODERN)
-        .header("mcp-method", "tools/call")
-        .header("mcp-name", "run_js")
-        .json(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
-}
 
 async fn accepted(server: &Server, count: usize) {
     until("the scripts to be accepted", || async {
@@ -46,7 +26,7 @@ async fn p8_sigterm_loses_no_answer_over_mcp() {
         let calls: Vec<_> = (0..CALLS)
             .map(|id| {
                 let code = "await new Promise(done => setTimeout(done, 400)); 'x'.repeat(60_000)";
-                tokio::spawn(run_js(&server, id, json!({ "code": code })).send())
+                tokio::spawn(server.run_js(id, json!({ "code": code })).send())
             })
             .collect();
         accepted(&server, CALLS).await;
@@ -102,12 +82,12 @@ async fn a_dropped_mcp_call_cancels_its_script_unless_it_left_a_key() {
         })
         .await;
     };
-    let call = tokio::spawn(run_js(&server, 1, json!({ "code": code })).send());
+    let call = tokio::spawn(server.run_js(1, json!({ "code": code })).send());
     accepted(&server, 1).await;
     call.abort();
     status("cancelled").await;
     let keyed = json!({ "code": code, "idempotency_key": "k" });
-    let call = tokio::spawn(run_js(&server, 2, keyed).send());
+    let call = tokio::spawn(server.run_js(2, keyed).send());
     accepted(&server, 2).await;
     call.abort();
     status("completed").await;

@@ -2,32 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use mcp_v8_tests::{Server, anonymous_memory_bytes, binary, signal_process, until};
+use mcp_v8_tests::{Server, anonymous_memory_bytes, hostile, signal_process, until};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// How worker processes come to be: what holds for one holds for the other.
-const PROCESSES: [&str; 2] = ["fork", "exec"];
+const PROCESSES: [&str; 2] = [FORK, EXEC];
+const FORK: &str = "--worker-processes=fork";
+const EXEC: &str = "--worker-processes=exec";
 
 fn in_both_ways<'a>(modes: &[&'a str]) -> Vec<(&'a str, &'static str)> {
     modes.iter().flat_map(|mode| PROCESSES.map(|processes| (*mode, processes))).collect()
-}
-
-/// A server whose workers misbehave in the given way.
-async fn hostile(mode: &str, processes: &str, flags: &[&str]) -> (Server, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let program = dir.path().join(format!("hostile-{mode}"));
-    symlink(binary("mcp-v8-hostile-worker"), &program).unwrap();
-    let worker = format!("--worker-path={}", program.display());
-    // What it claims of a sandbox is another test's matter.
-    let processes = format!("--worker-processes={processes}");
-    let own = [worker.as_str(), processes.as_str(), "--sandbox=off"];
-    let server = Server::launch(&[&own, flags].concat()).await;
-    (server, dir)
 }
 
 /// P4: nothing a script's process does stops the supervisor; the caller has a typed error.
@@ -86,7 +74,7 @@ async fn a_worker_that_breaks_the_protocol_is_killed_and_counted() {
     let modes =
         ["garbage", "huge-frame", "ready-again", "floods", "endless-frame", "truncates-twice"];
     for (mode, processes) in in_both_ways(&modes) {
-        let (server, _dir) = hostile(mode, processes, &["--execution-timeout=30"]).await;
+        let (server, _dir) = hostile(mode, &[processes, "--execution-timeout=30"]).await;
         let begun = Instant::now();
         let answer = server.run("1").await;
         assert_eq!(answer["error_detail"]["kind"], "worker_protocol", "{mode}: {answer}");
@@ -105,7 +93,7 @@ async fn a_worker_that_breaks_the_protocol_is_killed_and_counted() {
 #[tokio::test]
 async fn p4_a_silent_or_stopped_worker_is_answered_within_250_ms_of_the_limit() {
     for (mode, processes) in in_both_ways(&["silent", "stopped"]) {
-        let (server, _dir) = hostile(mode, processes, &["--execution-timeout=1"]).await;
+        let (server, _dir) = hostile(mode, &[processes, "--execution-timeout=1"]).await;
         for _ in 0..5 {
             let begun = Instant::now();
             let answer = server.run("1").await;
@@ -119,20 +107,20 @@ async fn p4_a_silent_or_stopped_worker_is_answered_within_250_ms_of_the_limit() 
 #[tokio::test]
 async fn workers_that_do_not_start_turn_readiness_red_with_the_reason() {
     for (mode, processes, reason) in [
-        ("exits", "exec", "exit code 3"),
-        ("exits", "fork", "exit code 3"),
-        ("fatal", "exec", "no room for V8"),
-        ("fatal", "fork", "no room for V8"),
-        ("garbage-at-start", "exec", "broke the protocol while starting"),
-        ("garbage-at-start", "fork", "broke the protocol while starting"),
-        ("old", "exec", "version 0.0.0"),
-        ("old", "fork", "version 0.0.0"),
-        ("forks-garbage", "fork", "broke the protocol while starting"),
-        ("forks-a-claim", "fork", "descriptors that do not match the message"),
-        ("forks-descriptors", "fork", "descriptors that do not match the message"),
-        ("forks-nothing", "fork", "the template made no process: it took too long"),
+        ("exits", EXEC, "exit code 3"),
+        ("exits", FORK, "exit code 3"),
+        ("fatal", EXEC, "no room for V8"),
+        ("fatal", FORK, "no room for V8"),
+        ("garbage-at-start", EXEC, "broke the protocol while starting"),
+        ("garbage-at-start", FORK, "broke the protocol while starting"),
+        ("old", EXEC, "version 0.0.0"),
+        ("old", FORK, "version 0.0.0"),
+        ("forks-garbage", FORK, "broke the protocol while starting"),
+        ("forks-a-claim", FORK, "descriptors that do not match the message"),
+        ("forks-descriptors", FORK, "descriptors that do not match the message"),
+        ("forks-nothing", FORK, "the template made no process: it took too long"),
     ] {
-        let (server, _dir) = hostile(mode, processes, &[]).await;
+        let (server, _dir) = hostile(mode, &[processes]).await;
         let readiness = until("the breaker to open", || async {
             let response = server.get("/readyz").send().await.unwrap();
             assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{mode}, {processes}");
@@ -153,7 +141,7 @@ async fn workers_that_do_not_start_turn_readiness_red_with_the_reason() {
 #[tokio::test]
 async fn a_worker_that_talks_while_idle_never_gets_a_job() {
     for (mode, processes) in in_both_ways(&["talks-idle"]) {
-        let (server, _dir) = hostile(mode, processes, &[]).await;
+        let (server, _dir) = hostile(mode, &[processes]).await;
         until("workers to be counted", || async {
             (server.metric("mcp_v8_worker_exits_total{cause=\"idle\"}").await > 2.0).then_some(())
         })

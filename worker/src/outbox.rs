@@ -71,8 +71,10 @@ impl Outbox {
             queue.console.push_str(now);
             text = rest;
             if !text.is_empty() || queue.console.len() == CONSOLE_CHUNK_BYTES_MAX {
-                // An error shows again, and is reported, when the outcome is sent.
-                let _ = queue.send_all();
+                if queue.send_all().is_err() {
+                    // Nobody is left to hear the outcome.
+                    exit(0);
+                }
             }
         }
         if !queue.announced && !queue.console.is_empty() {

@@ -5,13 +5,16 @@
 //! * Admission never waits: a full queue, a broken pool or a stopping server is a typed error.
 //! * At most `concurrent_max` scripts run; the others wait in order of acceptance, and their wall
 //!   clock starts when a worker has their job.
-//! * When an execution is seen to have ended, its process is gone.
+//! * When an execution is seen to have ended, its process is gone, and if it died under the script
+//!   that is counted.
+//! * Code that is quarantined does not run: neither what is submitted nor what waits.
 //!
 //! The registry is in memory; replicated state takes its place behind the same calls.
 
 mod console;
 mod execution;
 pub mod model;
+mod quarantine;
 mod queue;
 mod registry;
 mod submit;
@@ -19,7 +22,7 @@ mod wait;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_protocol::{Job, JobLimits};
 use parking_lot::Mutex;
@@ -28,7 +31,9 @@ use uuid::Uuid;
 
 pub use self::console::Page;
 pub use self::execution::{Execution, Outcome, PageBy, StopCause};
-use self::model::{ErrorDetail, ErrorKind, ExecutionList, Status};
+use self::model::{ErrorDetail, ErrorKind, ExecutionList, QuarantineList, Status};
+use self::quarantine::{CodeHash, Quarantine};
+pub use self::quarantine::{LiftError, Refusal};
 use self::queue::{Queue, Queued};
 use self::registry::{KeyLookup, Registry};
 pub use self::submit::{Bounds, Submit, SubmitError, check_range};
@@ -90,6 +95,7 @@ struct Shared {
     pool: Pool,
     registry: Mutex<Registry>,
     queue: Queue,
+    quarantine: Quarantine,
     slots: Arc<Semaphore>,
     draining: AtomicBool,
     /// Executions that have not ended.
@@ -104,6 +110,7 @@ impl Executions {
             pool,
             registry: Mutex::default(),
             queue: Queue::default(),
+            quarantine: Quarantine::default(),
             slots: Arc::new(Semaphore::new(settings.concurrent_max)),
             draining: AtomicBool::new(false),
             active: watch::Sender::new(0),
@@ -131,6 +138,9 @@ impl Executions {
             Some(_) => Some(submit.digest().await),
             None => None,
         };
+        let code = Arc::new(submit.code);
+        let armed = shared.quarantine.is_armed(SystemTime::now());
+        let hash = if armed { Some(CodeHash::of(&code).await) } else { None };
         let mut registry = shared.registry.lock();
         if let (Some(key), Some(digest)) = (&submit.idempotency_key, &digest) {
             match registry.key(key, digest) {
@@ -149,6 +159,9 @@ impl Executions {
         if let Some(reason) = shared.pool.broken() {
             return Err(SubmitError::Unavailable { reason });
         }
+        if let Some(hash) = hash {
+            shared.quarantine.check(hash, SystemTime::now())?;
+        }
         let settings = &shared.settings;
         let heap_bytes = submit.heap_memory_max_mb.unwrap_or(settings.heap_mb) * 1024 * 1024;
         let bounds = Bounds {
@@ -159,7 +172,7 @@ impl Executions {
             console_bytes: settings.console_bytes,
         };
         let execution = Arc::new(Execution::new(Uuid::now_v7(), submit.idempotency_key));
-        let queued = Queued { execution: Arc::clone(&execution), code: submit.code, bounds };
+        let queued = Queued { execution: Arc::clone(&execution), code, hash, bounds };
         // Counted before it can run, and all of it under the registry's lock: a drain sees either
         // this execution or a refusal.
         shared.active.send_modify(|active| *active += 1);
@@ -266,8 +279,22 @@ impl Executions {
         self.shared.draining.load(Ordering::Acquire)
     }
 
+    /// The codes that killed workers.
+    pub fn quarantine(&self) -> QuarantineList {
+        self.shared.quarantine.list(SystemTime::now())
+    }
+
+    /// Forgets the deaths that the code with this hash caused; it is accepted again.
+    ///
+    /// # Errors
+    /// [`LiftError`] for what is no hash, and for code without deaths.
+    pub fn lift_quarantine(&self, hash: &str) -> Result<(), LiftError> {
+        self.shared.quarantine.lift(hash.parse()?, SystemTime::now())
+    }
+
     /// Publishes the gauges.
     pub fn publish_gauges(&self) {
+        metrics::quarantined(self.shared.quarantine.quarantined(SystemTime::now()));
         let (retained, bytes) = self.shared.registry.lock().retained();
         metrics::execution_gauges(
             *self.shared.active.borrow(),
@@ -304,10 +331,14 @@ async fn dispatch(shared: Arc<Shared>) {
 
 /// One execution, from a free slot to its end.
 async fn run(shared: &Shared, queued: Queued) {
-    let Queued { execution, code, bounds } = queued;
+    let Queued { execution, code, hash, bounds } = queued;
     let stop = execution.stop_token();
     let mut running =
         Running { shared, execution: &execution, code_bytes: code.len(), end: None, ran: None };
+    if let Err(refusal) = still_accepted(shared, &code, hash).await {
+        running.end = Some(Err(refusal.into()));
+        return;
+    }
     let taken = tokio::select! {
         biased;
         () = stop.cancelled() => None,
@@ -324,7 +355,7 @@ async fn run(shared: &Shared, queued: Queued) {
             let job = Job {
                 execution_id: execution.id().to_string(),
                 attempt: 1,
-                code,
+                code: Arc::clone(&code),
                 limits: JobLimits {
                     heap_bytes: bounds.heap_bytes,
                     buffer_bytes: bounds.heap_bytes,
@@ -351,8 +382,37 @@ async fn run(shared: &Shared, queued: Queued) {
             (outcome, Some(started.elapsed()))
         }
     };
+    let death = match &outcome {
+        // Whatever became of a process that was told to stop is not the script's doing.
+        Err(detail) if detail.violent && !stop.is_cancelled() => Some(detail.message.clone()),
+        _ => None,
+    };
     running.end = Some(outcome);
     running.ran = ran;
+    if let Some(reason) = death {
+        let hash = hash_of(&code, hash).await;
+        shared.quarantine.died(hash, &reason, SystemTime::now());
+    }
+}
+
+/// Whether the code of an execution that has waited may run.
+async fn still_accepted(
+    shared: &Shared,
+    code: &Arc<String>,
+    hash: Option<CodeHash>,
+) -> Result<(), Refusal> {
+    if !shared.quarantine.is_armed(SystemTime::now()) {
+        return Ok(());
+    }
+    let hash = hash_of(code, hash).await;
+    shared.quarantine.check(hash, SystemTime::now())
+}
+
+async fn hash_of(code: &Arc<String>, known: Option<CodeHash>) -> CodeHash {
+    match known {
+        Some(hash) => hash,
+        None => CodeHash::of(code).await,
+    }
 }
 
 /// Gives back what an execution holds and ends it, whatever becomes of the task that runs it.

@@ -65,6 +65,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The server stopped before the script had ended.
     ShuttingDown,
+    /// The code was quarantined while it waited for a worker.
+    Quarantined,
 }
 
 impl ErrorKind {
@@ -91,12 +93,21 @@ pub struct ErrorDetail {
     pub line: Option<u32>,
     /// Column in the source, from 1.
     pub column: Option<u32>,
+    /// The script brought its process to a violent end. For the quarantine; clients do not see it.
+    #[serde(skip)]
+    pub violent: bool,
 }
 
 impl ErrorDetail {
     /// An error without a place in the source.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), stack: None, line: None, column: None }
+        let (stack, line, column) = (None, None, None);
+        Self { kind, message: message.into(), stack, line, column, violent: false }
+    }
+
+    /// The same error as the violent end of a process, by the script it ran.
+    pub fn violent(self) -> Self {
+        Self { violent: true, ..self }
     }
 
     /// The `error` text: message and stack, or message and place.
@@ -136,6 +147,7 @@ impl From<Failure> for ErrorDetail {
             stack: failure.stack,
             line: failure.line,
             column: failure.column,
+            violent: false,
         }
     }
 }
@@ -216,6 +228,30 @@ pub struct ExecutionList {
     /// Pass as `cursor` for the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// What the quarantine holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QuarantineList {
+    /// What is refused first, then what is merely counted; of each, what ends last comes first.
+    pub entries: Vec<QuarantineEntry>,
+}
+
+/// Code that killed worker processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QuarantineEntry {
+    /// SHA-256 of the code, 64 hexadecimal digits.
+    pub hash: String,
+    /// Whether the code is refused; otherwise its deaths are merely counted.
+    pub quarantined: bool,
+    /// Worker processes it killed.
+    pub deaths: u64,
+    /// How the last one died.
+    pub reason: String,
+    /// When the first of them died, RFC 3339.
+    pub since: String,
+    /// When the code is accepted again, or its deaths are forgotten, RFC 3339.
+    pub until: String,
 }
 
 /// One page of console output.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::execution::Execution;
+use super::quarantine::CodeHash;
 use super::submit::Bounds;
 use crate::limits::{QUEUE_CODE_BYTES_MAX, QUEUE_DEPTH_MAX};
 
@@ -22,7 +23,9 @@ pub struct Queued {
     /// Its execution.
     pub execution: Arc<Execution>,
     /// Its source.
-    pub code: String,
+    pub code: Arc<String>,
+    /// The hash of that, when it is known already.
+    pub hash: Option<CodeHash>,
     /// Its limits.
     pub bounds: Bounds,
 }
@@ -102,7 +105,8 @@ mod tests {
     fn queued(code_bytes: usize) -> Queued {
         Queued {
             execution: Arc::new(Execution::new(Uuid::now_v7(), None)),
-            code: "x".repeat(code_bytes),
+            code: "x".repeat(code_bytes).into(),
+            hash: None,
             bounds: Bounds { wall: Duration::from_secs(1), heap_bytes: 1, console_bytes: 1 },
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use super::quarantine::Refusal;
 use super::registry::Digest;
 use crate::limits::{
     CODE_BYTES_MAX, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN, HASH_INLINE_BYTES_MAX,
@@ -52,6 +53,9 @@ pub enum SubmitError {
     /// The server is stopping.
     #[error("shutting down: this server takes no new executions")]
     ShuttingDown,
+    /// The code killed workers.
+    #[error(transparent)]
+    Quarantined(#[from] Refusal),
 }
 
 /// Refuses a number outside `min..=max`.

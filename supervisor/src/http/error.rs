@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::executions::{NotFound, SubmitError};
+use crate::executions::{LiftError, NotFound, SubmitError};
 
 /// The body of every error.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -50,6 +50,9 @@ impl From<SubmitError> for ApiError {
         let status = match error {
             SubmitError::Invalid { .. } => StatusCode::BAD_REQUEST,
             SubmitError::KeyConflict => StatusCode::CONFLICT,
+            // The request is well formed and its caller may do this; it is the code itself that is
+            // not processed, and other code would be. 403 is for who asks, 409 for what exists.
+            SubmitError::Quarantined(_) => StatusCode::UNPROCESSABLE_ENTITY,
             SubmitError::Overloaded { .. }
             | SubmitError::Unavailable { .. }
             | SubmitError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
@@ -61,6 +64,16 @@ impl From<SubmitError> for ApiError {
 impl From<NotFound> for ApiError {
     fn from(error: NotFound) -> Self {
         Self::new(StatusCode::NOT_FOUND, error.to_string())
+    }
+}
+
+impl From<LiftError> for ApiError {
+    fn from(error: LiftError) -> Self {
+        let status = match error {
+            LiftError::Malformed => StatusCode::BAD_REQUEST,
+            LiftError::NotFound(_) => StatusCode::NOT_FOUND,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

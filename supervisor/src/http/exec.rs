@@ -87,6 +87,7 @@ pub struct ExecAccepted {
         (status = 400, description = "Malformed request", body = ErrorBody),
         (status = 409, description = "The key was used for another request", body = ErrorBody),
         (status = 415, description = "Multipart body", body = ErrorBody),
+        (status = 422, description = "The code killed workers and is quarantined", body = ErrorBody),
         (status = 503, description = "Overloaded, shutting down, or no worker starts", body = ErrorBody),
     )
 )]

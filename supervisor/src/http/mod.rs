@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod in_flight;
 mod meta;
+mod quarantine;
 pub mod serve;
 
 use axum::Router;
@@ -39,6 +40,7 @@ use crate::limits::BODY_BYTES_MAX;
     ),
     tags(
         (name = "executions", description = "Run scripts and follow them"),
+        (name = "quarantine", description = "Code that killed workers"),
         (name = "server", description = "Version, documentation, health"),
     )
 )]
@@ -51,6 +53,8 @@ fn documented() -> OpenApiRouter<SharedApp> {
         .routes(routes!(executions::get))
         .routes(routes!(executions::output))
         .routes(routes!(executions::cancel))
+        .routes(routes!(quarantine::list))
+        .routes(routes!(quarantine::lift))
         .routes(routes!(meta::version))
         .routes(routes!(meta::root))
         .routes(routes!(meta::llms_txt))
@@ -99,11 +103,19 @@ mod tests {
     fn the_description_names_every_route_and_shape() {
         let api: serde_json::Value = serde_json::from_str(&super::openapi()).unwrap();
         let paths = api["paths"].as_object().unwrap();
-        for path in ["/api/exec", "/api/executions/{id}/output", "/api/version", "/readyz"] {
+        for path in [
+            "/api/exec",
+            "/api/executions/{id}/output",
+            "/api/quarantine",
+            "/api/quarantine/{hash}",
+            "/api/version",
+            "/readyz",
+        ] {
             assert!(paths.contains_key(path), "{path} is missing");
         }
         let schemas = api["components"]["schemas"].as_object().unwrap();
-        for schema in ["ExecutionInfo", "OutputPage", "ExecRequest", "ErrorBody"] {
+        for schema in ["ExecutionInfo", "OutputPage", "QuarantineEntry", "ExecRequest", "ErrorBody"]
+        {
             assert!(schemas.contains_key(schema), "{schema} is missing");
         }
     }

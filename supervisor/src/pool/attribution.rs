@@ -3,6 +3,10 @@
 //! # Contract
 //! * The order is: what the supervisor did to it, its own last words, its exit status. That the wall
 //!   clock was over is the caller's of this to say.
+//! * An end is violent when the script brought it about and nothing kept it in order: the process died
+//!   of a fault, left without a word, failed an assertion of V8, or broke the protocol. Running out of
+//!   memory with last words is a limit doing its job; a SIGKILL came from outside, be it from the
+//!   kernel for lack of memory; last words of the worker's own are trouble with the host or with us.
 //! * Every death has a typed error that the script's caller can act on, and a label under which it is
 //!   counted.
 
@@ -40,8 +44,10 @@ pub(super) fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
                 }
                 text
             })),
+            // Where it was told to stop, whoever did so knows why and replaces this.
             Outcome::Failed(failure) if failure.kind == FailureKind::Stopped => {
-                Err(ErrorDetail::new(ErrorKind::WorkerProtocol, "the worker stopped by itself"))
+                let message = "the worker stopped by itself";
+                Err(ErrorDetail::new(ErrorKind::WorkerProtocol, message).violent())
             }
             Outcome::Failed(failure) => Err(failure.into()),
         },
@@ -50,21 +56,36 @@ pub(super) fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
         }
         End::Closed(Some(fatal)) => {
             let message = format!("The script's process ended: {}", fatal.message);
-            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, message))
+            let detail = ErrorDetail::new(ErrorKind::WorkerCrashed, message);
+            Err(if fatal.kind == FatalKind::V8 { detail.violent() } else { detail })
         }
         End::Closed(None) => {
             let message = format!("The script's process ended ({})", describe(exit));
-            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, message))
+            let detail = ErrorDetail::new(ErrorKind::WorkerCrashed, message);
+            Err(if is_violent(exit) { detail.violent() } else { detail })
         }
         End::Violation(violation) => {
             tracing::warn!(%violation, "a worker broke the protocol and was killed");
             let message = format!("The script's process broke the protocol: {violation}");
-            Err(ErrorDetail::new(ErrorKind::WorkerProtocol, message))
+            Err(ErrorDetail::new(ErrorKind::WorkerProtocol, message).violent())
         }
         // Only a stop makes us impatient, and whoever asked for it knows why.
         End::Unresponsive => {
             Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The script's process was killed"))
         }
+    }
+}
+
+/// Whether a process that said nothing came to this end by itself.
+fn is_violent(exit: Exit) -> bool {
+    // Somebody outside sends these: an operator, or the kernel when the host has no memory. A script
+    // that could make its process send them to itself could as well make it report a success.
+    const FROM_OUTSIDE: [Signal; 5] =
+        [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+    match exit {
+        Exit::Code(_) => true,
+        Exit::Signal(signal) => !FROM_OUTSIDE.iter().any(|known| known.as_raw() == signal),
+        Exit::Unknown => false,
     }
 }
 
@@ -101,5 +122,57 @@ pub(super) fn describe(exit: Exit) -> String {
             format!("signal {signal}{meaning}")
         }
         Exit::Unknown => "end not known".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcp_v8_protocol::Failure;
+
+    fn is_counted(end: End, exit: Exit) -> bool {
+        attribute(end, exit).unwrap_err().violent
+    }
+
+    fn failed(kind: FailureKind) -> End {
+        let message = "m".to_owned();
+        let failure = Failure { kind, message, stack: None, line: None, column: None };
+        End::Done(Box::new(Done { outcome: Outcome::Failed(failure), usage: Default::default() }))
+    }
+
+    fn last_words(kind: FatalKind) -> End {
+        End::Closed(Some(Fatal { kind, message: "m".to_owned() }))
+    }
+
+    #[test]
+    fn faults_assertions_silent_exits_and_breaches_are_violent() {
+        for signal in [Signal::SEGV, Signal::BUS, Signal::ILL, Signal::TRAP, Signal::ABORT] {
+            assert!(is_counted(End::Closed(None), Exit::Signal(signal.as_raw())), "{signal:?}");
+        }
+        assert!(is_counted(End::Closed(None), Exit::Signal(Signal::SYS.as_raw())));
+        assert!(is_counted(End::Closed(None), Exit::Code(0)));
+        assert!(is_counted(last_words(FatalKind::V8), Exit::Code(1)));
+        let violation = End::Violation(Violation::Unexpected("Ready"));
+        assert!(is_counted(violation, Exit::Signal(Signal::KILL.as_raw())));
+    }
+
+    #[test]
+    fn what_ends_in_good_order_or_by_others_is_not() {
+        for kind in [
+            FailureKind::Syntax,
+            FailureKind::Thrown,
+            FailureKind::UnhandledRejection,
+            FailureKind::Stalled,
+            FailureKind::OutOfMemory,
+        ] {
+            assert!(!is_counted(failed(kind), Exit::Code(0)), "{kind:?}");
+        }
+        assert!(!is_counted(last_words(FatalKind::OutOfMemory), Exit::Code(1)));
+        assert!(!is_counted(last_words(FatalKind::Worker), Exit::Code(1)));
+        assert!(!is_counted(End::Unresponsive, Exit::Signal(Signal::KILL.as_raw())));
+        for signal in [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
+            assert!(!is_counted(End::Closed(None), Exit::Signal(signal.as_raw())), "{signal:?}");
+        }
+        assert!(!is_counted(End::Closed(None), Exit::Unknown));
     }
 }

@@ -189,7 +189,7 @@ async fn pool(name: String, how: (Processes, bool), clients: usize, time: Durati
             let job = Job {
                 execution_id: "bench".to_owned(),
                 attempt: 1,
-                code: SCRIPT.to_owned(),
+                code: SCRIPT.to_owned().into(),
                 limits: JobLimits {
                     heap_bytes: HEAP_BYTES,
                     buffer_bytes: HEAP_BYTES,

@@ -8,10 +8,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use mcp_v8_protocol::{
-    Decoder, Fatal, FatalKind, Forked as ForkedMessage, FromWorker, Layer, LayerReport, Ready,
-    ToWorker, encode,
+    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked as ForkedMessage, FromWorker,
+    Job, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, encode,
 };
 use mcp_v8_sandbox::{Forked, Role, Sandbox, send_with};
+use rustix::process::{Signal, getpid, kill_process};
 
 fn main() {
     let name = std::env::args().next().unwrap_or_default();
@@ -40,7 +41,7 @@ fn main() {
         worker.send(&FromWorker::Console("nobody asked".to_owned()));
         worker.read_forever();
     }
-    worker.await_job();
+    let job = worker.await_job();
     match mode.as_str() {
         "garbage" => worker.raw(&[0xff; 64]),
         "huge-frame" => {
@@ -64,10 +65,8 @@ fn main() {
             worker.send(&FromWorker::ConsoleTruncated);
         },
         "silent" | "claims-a-sandbox" => {}
-        "stopped" => {
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
-                .unwrap()
-        }
+        "stopped" => kill_process(getpid(), Signal::STOP).unwrap(),
+        "obeys" => worker.obey(&job.code),
         other => panic!("unknown mode {other}"),
     }
     worker.read_forever();
@@ -146,10 +145,14 @@ impl Hostile {
         }));
     }
 
-    /// Reads until the job has begun to arrive.
-    fn await_job(&mut self) {
+    /// Reads until the job has arrived.
+    fn await_job(&mut self) -> Job {
         let mut decoder = Decoder::default();
-        while !matches!(self.next(&mut decoder), ToWorker::Job(_)) {}
+        loop {
+            if let ToWorker::Job(job) = self.next(&mut decoder) {
+                return job;
+            }
+        }
     }
 
     fn next(&mut self, decoder: &mut Decoder<ToWorker>) -> ToWorker {
@@ -163,6 +166,48 @@ impl Hostile {
                 Ok(read) => decoder.buffer_mut().extend_from_slice(&chunk[..read]),
             }
         }
+    }
+
+    /// Ends in the way the code of the job says.
+    fn obey(&mut self, code: &str) {
+        // The standard library's own handler lets the first SIGSEGV pass.
+        let dies_of = |signal| -> () {
+            loop {
+                kill_process(getpid(), signal).unwrap();
+            }
+        };
+        match code {
+            "segmentation fault" => dies_of(Signal::SEGV),
+            "forbidden system call" => dies_of(Signal::SYS),
+            "trap" => dies_of(Signal::TRAP),
+            "killed from outside" => dies_of(Signal::KILL),
+            "silent exit" => std::process::exit(7),
+            "garbage" => self.raw(&[0xff; 64]),
+            "assertion" => self.last_words(FatalKind::V8),
+            "out of memory" => self.last_words(FatalKind::OutOfMemory),
+            "internal error" => self.last_words(FatalKind::Worker),
+            "stops by itself" => self.fail(FailureKind::Stopped),
+            "throws" => self.fail(FailureKind::Thrown),
+            "silent" => {}
+            _ => self.done(Outcome::Completed { result: None, result_truncated: false }),
+        }
+    }
+
+    fn last_words(&mut self, kind: FatalKind) {
+        let message = "last words".to_owned();
+        self.send(&FromWorker::Fatal(Fatal { kind, message }));
+        std::process::exit(1);
+    }
+
+    fn fail(&mut self, kind: FailureKind) {
+        let message = "failed".to_owned();
+        let failure = Failure { kind, message, stack: None, line: None, column: None };
+        self.done(Outcome::Failed(failure));
+    }
+
+    fn done(&mut self, outcome: Outcome) {
+        self.send(&FromWorker::Done(Box::new(Done { outcome, usage: Usage::default() })));
+        std::process::exit(0);
     }
 
     fn read_forever(&mut self) {

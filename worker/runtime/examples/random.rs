@@ -78,10 +78,16 @@ fn own() -> Result<(), Failed> {
 }
 
 fn ours(snapshot: &'static [u8]) -> Result<(), Failed> {
-    let limits = JobLimits { heap_bytes: 64 << 20, buffer_bytes: 64 << 20, console_bytes: 1 << 10 };
+    let limits = JobLimits {
+        heap_bytes: 64 << 20,
+        buffer_bytes: 64 << 20,
+        console_bytes: 1 << 10,
+        cpu_secs: 600,
+    };
     let mut runtime = Runtime::new(snapshot, limits.heap_bytes)?;
     runtime.warm_up();
-    let job = Job { execution_id: String::new(), attempt: 1, code: SCRIPT.to_owned(), limits };
+    let job =
+        Job { execution_id: String::new(), attempt: 1, code: SCRIPT.to_owned().into(), limits };
     match runtime.run(&job, Rc::new(Marker)).outcome {
         Outcome::Completed { .. } => Ok(()),
         Outcome::Failed(failure) => Err(failure.message.into()),

@@ -103,7 +103,8 @@ pub(crate) fn run_with(
         let (first, begun) = channel();
         let sink = Rc::new(Collected { first: Cell::new(Some(first)), ..Collected::default() });
         before(runtime.stopper(), begun);
-        let job = Job { execution_id: "test".to_owned(), attempt: 1, code, limits };
+        let (execution_id, code) = ("test".to_owned(), code.into());
+        let job = Job { execution_id, attempt: 1, code, limits };
         let done = runtime.run(&job, Rc::<Collected>::clone(&sink));
         Ran {
             console: sink.text.take(),

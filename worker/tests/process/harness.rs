@@ -10,13 +10,18 @@ use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
     Outcome, ToWorker, encode,
 };
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a debug build on a busy machine; tests wait for conditions, not for this.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Limits that no test meets by accident.
-pub const LIMITS: JobLimits =
-    JobLimits { heap_bytes: 64 << 20, buffer_bytes: 64 << 20, console_bytes: 1 << 20 };
+pub const LIMITS: JobLimits = JobLimits {
+    heap_bytes: 64 << 20,
+    buffer_bytes: 64 << 20,
+    console_bytes: 1 << 20,
+    cpu_secs: 60,
+};
 
 /// Runs `code` in a process of its own.
 pub fn run(code: &str) -> Run {
@@ -55,7 +60,7 @@ impl Worker {
     /// A process that was greeted.
     pub fn spawn() -> Self {
         let mut worker = Self::spawn_silent();
-        worker.send(&ToWorker::Hello(Hello { heap_bytes: LIMITS.heap_bytes }));
+        worker.send(&ToWorker::Hello(Hello { heap_bytes: LIMITS.heap_bytes, isolate: true }));
         worker
     }
 
@@ -78,8 +83,13 @@ impl Worker {
         self.stream.write_all(&encode(message).unwrap()).unwrap();
     }
 
+    /// Asks it to stop its script.
+    pub fn stop(&self) {
+        kill_process(Pid::from_raw(self.id() as i32).unwrap(), Signal::USR1).unwrap();
+    }
+
     pub fn job(&mut self, code: &str, limits: JobLimits) {
-        let (execution_id, code) = ("test".to_owned(), code.to_owned());
+        let (execution_id, code) = ("test".to_owned(), code.to_owned().into());
         self.send(&ToWorker::Job(Job { execution_id, attempt: 1, code, limits }));
     }
 
@@ -136,6 +146,7 @@ impl Worker {
                 FromWorker::Done(end) => done = Some(*end),
                 FromWorker::Fatal(end) => fatal = Some(end),
                 FromWorker::Ready(_) => panic!("ready twice"),
+                FromWorker::Forked(_) => panic!("forked without a template"),
             }
         }
         Run { console, truncated, longest_chunk, done, fatal, status: self.wait() }

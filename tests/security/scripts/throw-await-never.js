@@ -1,0 +1,3 @@
+// Waits for what nobody will settle.
+// expect: failed stalled /never settle/
+await new Promise(() => {});

@@ -1,0 +1,3 @@
+// Throws nothing.
+// expect: failed script_error /^Uncaught null/
+throw null

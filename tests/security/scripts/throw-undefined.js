@@ -1,0 +1,3 @@
+// Throws nothing at all.
+// expect: failed script_error /^Uncaught undefined/
+throw undefined

@@ -1,0 +1,3 @@
+// Pauses for ever.
+// expect: failed timed_out /^Execution timed out$/
+for (;;) Atomics.pause();

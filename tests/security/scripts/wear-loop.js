@@ -1,0 +1,3 @@
+// Loops.
+// expect: failed timed_out /^Execution timed out$/
+while (true) {}
