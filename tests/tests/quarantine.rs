@@ -158,8 +158,8 @@ async fn a_real_worker_that_dies_of_a_fault_counts_and_mcp_clients_can_read_why(
     let code = format!("console.log('begun'); while(true){{}} // {long}");
     for _ in 0..QUARANTINE_DEATHS {
         let worker = until("an idle worker", || async {
-            let children = server.workers();
-            (children.len() == 1).then(|| children[0])
+            let workers = server.workers();
+            (workers.len() == 1).then(|| workers[0])
         })
         .await;
         let id = server.submit(&code).await;

@@ -224,6 +224,23 @@ pub(crate) fn flush_from_signal() -> bool {
     LAST_OUTBOX.get().is_none_or(|outbox| outbox.flush_from_signal())
 }
 
+/// Writes the frames that are queued, so that one more may follow, and leaves console text behind. Says
+/// whether it could. For the handler of a fault: allocates nothing.
+pub(crate) fn write_from_signal() -> bool {
+    let Some(outbox) = LAST_OUTBOX.get() else { return false };
+    let Ok(mut queue) = outbox.queue.try_lock() else { return false };
+    let deadline = Instant::now() + Duration::from_millis(LAST_WORDS_MS);
+    loop {
+        match queue.write() {
+            Ok(true) => return true,
+            Ok(false) if Instant::now() < deadline => {
+                wait_writable(deadline.checked_duration_since(Instant::now()));
+            }
+            _ => return false,
+        }
+    }
+}
+
 /// Says why the process ends and ends it.
 pub(crate) fn speak_and_exit(kind: FatalKind, message: &str) -> ! {
     mcp_v8_sandbox::release_reserve();
