@@ -103,7 +103,7 @@ pub struct Pool {
 /// Where workers come from.
 #[derive(Debug)]
 enum Source {
-    Fork(Templates),
+    Fork(Box<Templates>),
     Exec(Spawner),
 }
 
@@ -155,7 +155,8 @@ impl Pool {
         let reapers = TaskTracker::new();
         let source = match settings.processes {
             Processes::Fork => {
-                Source::Fork(Templates::new(spawner, settings.sandbox, reapers.clone()))
+                let templates = Templates::new(spawner, settings.sandbox, reapers.clone());
+                Source::Fork(Box::new(templates))
             }
             Processes::Exec => Source::Exec(spawner),
         };

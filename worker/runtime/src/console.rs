@@ -207,6 +207,9 @@ fn print_text(isolate: &v8::Isolate, text: String) {
     });
 }
 
+/// Bytes of the longest character in UTF-8.
+const CHARACTER_BYTES_MAX: usize = 4;
+
 /// Prints the arguments from `first` to `end`, joined by a space.
 fn print(scope: &mut v8::PinScope<'_, '_>, prefix: &str, args: &Args<'_>, first: i32, end: i32) {
     let opened = with(scope, |console| {
@@ -226,7 +229,7 @@ fn print(scope: &mut v8::PinScope<'_, '_>, prefix: &str, args: &Args<'_>, first:
         let shortened = inspect::write_plain(scope, args.get(at), &mut line, left);
         // Values are shortened for reasons of their own as well; this one when not even one more
         // character had room.
-        is_cut |= shortened && bytes_max.saturating_sub(line.len()) < char::MAX_LEN_UTF8;
+        is_cut |= shortened && bytes_max.saturating_sub(line.len()) < CHARACTER_BYTES_MAX;
     }
     // Showing a value may have run `toJSON`, and that may have been stopped.
     if State::of(scope).is_none_or(|state| state.is_halted()) {
