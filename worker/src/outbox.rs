@@ -70,11 +70,10 @@ impl Outbox {
             let (now, rest) = text.split_at(text.floor_char_boundary(room));
             queue.console.push_str(now);
             text = rest;
-            if !text.is_empty() || queue.console.len() == CONSOLE_CHUNK_BYTES_MAX {
-                if queue.send_all().is_err() {
-                    // Nobody is left to hear the outcome.
-                    exit(0);
-                }
+            let full = !text.is_empty() || queue.console.len() == CONSOLE_CHUNK_BYTES_MAX;
+            if full && queue.send_all().is_err() {
+                // Nobody is left to hear the outcome.
+                exit(0);
             }
         }
         if !queue.announced && !queue.console.is_empty() {
