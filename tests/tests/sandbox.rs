@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use mcp_v8_protocol::Layer;
 use mcp_v8_tests::{Server, binary, free_port, until};
+use rustix::process::geteuid;
 use serde_json::Value;
 
 /// The test worker does not fork.
@@ -89,12 +91,14 @@ async fn p5_every_layer_is_on_by_default_and_the_kernel_confirms_it() {
             ("CapEff", "0000000000000000"),
             ("CapPrm", "0000000000000000"),
             ("CapBnd", "0000000000000000"),
-            ("Uid", "65534\t65534\t65534\t65534"),
-            ("Gid", "65534\t65534\t65534\t65534"),
-            ("Groups", ""),
             ("Threads", "1"),
         ] {
             assert_eq!(status(pid, name), value, "{name}");
+        }
+        if geteuid().is_root() {
+            assert_eq!(status(pid, "Uid"), "65534\t65534\t65534\t65534");
+            assert_eq!(status(pid, "Gid"), "65534\t65534\t65534\t65534");
+            assert_eq!(status(pid, "Groups"), "");
         }
         let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
         assert!(fds <= 4, "{fds} descriptors");
@@ -178,6 +182,45 @@ async fn off_puts_on_nothing_and_says_so() {
     let readiness = server.json("/readyz").await;
     assert_eq!(readiness["sandbox"], serde_json::json!({}));
     server.assert_serves().await;
+}
+
+/// Under systemd the server has a user of its own, and no right to make control groups unless they
+/// are delegated.
+#[tokio::test]
+async fn a_server_that_is_not_root_has_the_same_sandbox() {
+    assert!(geteuid().is_root(), "run as root: the other tests are this one otherwise");
+    let dir = tempfile::tempdir().unwrap();
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), open).unwrap();
+    for name in ["mcp-v8", "mcp-v8-worker"] {
+        std::fs::copy(binary(name), dir.path().join(name)).unwrap();
+    }
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let mut server = Command::new(dir.path().join("mcp-v8"))
+        .args(["--bind-host=127.0.0.1", &format!("--http-port={}", &url[17..])])
+        .arg(format!("--session-db-path={}", dir.path().join("state").display()))
+        .env("RUST_LOG", "off")
+        .uid(54_321)
+        .gid(54_321)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let client = mcp_v8_tests::client();
+    let readiness: Value = until("the server to be ready", || async {
+        let answer = client.get(format!("{url}/readyz")).send().await.ok()?;
+        if answer.status() == 200 { answer.json().await.ok() } else { None }
+    })
+    .await;
+    for layer in Layer::ALL.map(Layer::as_str) {
+        assert_eq!(readiness["sandbox"].get(layer), Some(&Value::Null), "{readiness}");
+    }
+    let group = readiness["sandbox"]["control_group"].as_str().unwrap();
+    assert!(group.contains("Delegate=yes"), "{group}");
+    let run = client.post(format!("{url}/api/exec?wait=30")).body("6 * 7");
+    let answer: Value = run.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["result"], "42", "{answer}");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 /// A template that is just starting when its server dies must not stay behind, nor what it forks.

@@ -100,6 +100,13 @@ impl Group {
         Ok(())
     }
 
+    /// Removes the group. The kernel refuses while a process is in it; then the next server does.
+    pub fn remove(&self) {
+        for directory in [Some(&self.memory), self.tasks.as_ref()].into_iter().flatten() {
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+
     /// Whether the kernel has killed a process of this group for lack of memory that nobody has
     /// been told of. Each kill is told once.
     pub fn claim_kill(&self) -> bool {
@@ -114,11 +121,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Not while a process is in it; then the next server does.
-        let _ = std::fs::remove_dir(&self.memory);
-        if let Some(tasks) = &self.tasks {
-            let _ = std::fs::remove_dir(tasks);
-        }
+        self.remove();
     }
 }
 
@@ -165,7 +168,12 @@ fn make(parent: &Path) -> Result<PathBuf, GroupError> {
     let path = parent.join(format!("{PREFIX}{}-{}", std::process::id(), next_number()));
     match std::fs::create_dir(&path) {
         Ok(()) => Ok(path),
-        Err(error) => Err(GroupError::Io { path, error }),
+        Err(error) => match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Err(GroupError::NotDelegated)
+            }
+            _ => Err(GroupError::Io { path, error }),
+        },
     }
 }
 

@@ -244,6 +244,9 @@ impl Pool {
         }
         self.shared.reapers.close();
         self.shared.reapers.wait().await;
+        if let Some(Ok(group)) = &self.shared.group {
+            group.remove();
+        }
     }
 }
 
