@@ -29,7 +29,7 @@ async fn p4_a_worker_killed_in_mid_run_is_a_typed_error_and_the_next_script_runs
             (page["total_lines"] == 1).then_some(())
         })
         .await;
-        let renewed = "mcp_v8_templates_renewed_total{reason=\"signal\"}";
+        let renewed = "mcp_v8_templates_renewed_total{reason=\"fault\"}";
         let before = server.metric(renewed).await;
         signal_process(server.busy_worker().await, signal);
         let info = server.json(&format!("/api/executions/{id}?wait=10")).await;

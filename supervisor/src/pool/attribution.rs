@@ -179,6 +179,17 @@ mod tests {
     }
 
     #[test]
+    fn each_limit_of_the_kernel_has_its_kind() {
+        let kind = |end, exit| attribute(end, exit).unwrap_err().kind;
+        let signal = |signal: Signal| Exit::Signal(signal.as_raw());
+        assert_eq!(kind(End::Closed(None), signal(Signal::XCPU)), ErrorKind::TimedOut);
+        assert_eq!(kind(End::OutOfMemory, signal(Signal::KILL)), ErrorKind::OutOfMemory);
+        let no_memory = last_words(FatalKind::OutOfMemory);
+        assert_eq!(kind(no_memory, signal(Signal::SEGV)), ErrorKind::OutOfMemory);
+        assert_eq!(kind(End::Closed(None), signal(Signal::SEGV)), ErrorKind::WorkerCrashed);
+    }
+
+    #[test]
     fn what_ends_in_good_order_or_by_others_is_not() {
         for kind in [
             FailureKind::Syntax,
@@ -196,5 +207,7 @@ mod tests {
             assert!(!is_counted(End::Closed(None), Exit::Signal(signal.as_raw())), "{signal:?}");
         }
         assert!(!is_counted(End::Closed(None), Exit::Unknown));
+        assert!(!is_counted(End::Closed(None), Exit::Signal(Signal::XCPU.as_raw())));
+        assert!(!is_counted(End::OutOfMemory, Exit::Signal(Signal::KILL.as_raw())));
     }
 }

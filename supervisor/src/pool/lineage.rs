@@ -1,8 +1,9 @@
 //! What the children of one template have in common, and when they are given up.
 //!
 //! # Contract
-//! * A child that died of a signal may have learned something about the memory layout it shares
-//!   with its siblings. From then on no sibling gets a job: idle ones are ended, running ones finish.
+//! * A child that died of a fault, or broke the protocol, may have learned something about the memory
+//!   layout it shares with its siblings. From then on no sibling gets a job: idle ones are ended,
+//!   running ones finish.
 //! * The process that holds the children's process namespace lives until the last child and the
 //!   template are done.
 
@@ -24,17 +25,17 @@ impl Lineage {
         *self.holder.lock() = Some(holder);
     }
 
-    /// A child died of a signal that was not ours.
+    /// A child ended as an attack on it may end.
     pub fn distrust(&self) {
         self.distrusted.cancel();
     }
 
-    /// Whether a child died of a signal.
+    /// Whether a child has ended so.
     pub fn is_distrusted(&self) -> bool {
         self.distrusted.is_cancelled()
     }
 
-    /// Returns when a child has died of a signal.
+    /// Returns when a child has ended so.
     pub async fn distrusted(&self) {
         self.distrusted.cancelled().await;
     }

@@ -316,7 +316,7 @@ async fn keep_one_ready(shared: &Shared) {
         };
         metrics::idle_workers(-1.0);
         match taker {
-            // A sibling died of a signal; see `lineage`.
+            // A sibling ended as an attack may; see `lineage`.
             Err(None) => worker.end().await,
             Ok(Some(taker)) => {
                 // A taker that has gone away leaves the worker with us; it is as good as new, but

@@ -49,8 +49,8 @@ pub enum Worn {
     Forks,
     /// It is as old as one may be.
     Age,
-    /// A child died of a signal.
-    Signal,
+    /// A child died of a fault or broke the protocol.
+    Fault,
 }
 
 impl Worn {
@@ -59,7 +59,7 @@ impl Worn {
         match self {
             Self::Forks => "forks",
             Self::Age => "age",
-            Self::Signal => "signal",
+            Self::Fault => "fault",
         }
     }
 }
@@ -227,7 +227,7 @@ impl Template {
 
 fn worn(distrusted: bool, forks: u64, age: Duration) -> Option<Worn> {
     if distrusted {
-        Some(Worn::Signal)
+        Some(Worn::Fault)
     } else if forks >= TEMPLATE_FORKS_MAX {
         Some(Worn::Forks)
     } else if age >= TEMPLATE_AGE_MAX {
@@ -248,6 +248,6 @@ mod tests {
         assert_eq!(worn(false, TEMPLATE_FORKS_MAX, young), Some(Worn::Forks));
         assert_eq!(worn(false, 0, TEMPLATE_AGE_MAX - Duration::from_nanos(1)), None);
         assert_eq!(worn(false, 0, TEMPLATE_AGE_MAX), Some(Worn::Age));
-        assert_eq!(worn(true, 0, young), Some(Worn::Signal));
+        assert_eq!(worn(true, 0, young), Some(Worn::Fault));
     }
 }

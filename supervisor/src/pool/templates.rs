@@ -5,7 +5,7 @@
 //!   no one a wait.
 //! * A template is renewed after [`TEMPLATE_FORKS_MAX`](crate::limits::TEMPLATE_FORKS_MAX) children,
 //!   after [`TEMPLATE_AGE_MAX`](crate::limits::TEMPLATE_AGE_MAX), and at once after a child died of a
-//!   signal.
+//!   fault or broke the protocol.
 
 use std::time::Instant;
 

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
-use mcp_v8_protocol::{DecodeError, Decoder, Fatal, FromWorker, Job, Ready, ToWorker, encode};
+use mcp_v8_protocol::{
+    DecodeError, Decoder, Fatal, FatalKind, FromWorker, Job, Ready, ToWorker, encode,
+};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -265,9 +267,8 @@ impl Worker {
         let (end, timed_out) = self.drive(frame, deadline, stop, console_bytes, &mut console).await;
         let exit = self.exit(&end).await;
         let end = self.explain(end, exit);
-        // After any other end a signal is ours. That of the processor's limit is no fault.
-        if let (End::Closed(_), Exit::Signal(_), Some(lineage)) = (&end, exit, &self.lineage)
-            && !is(exit, Signal::XCPU)
+        if let Some(lineage) = &self.lineage
+            && is_suspicious(&end, exit)
         {
             lineage.distrust();
         }
@@ -385,6 +386,18 @@ impl Worker {
     }
 }
 
+/// Whether a process ended as an attack on it may end, which has then learned something about the
+/// memory of its siblings. After an end of ours a signal is ours, and that of the processor's limit
+/// is no fault.
+fn is_suspicious(end: &End, exit: Exit) -> bool {
+    match end {
+        End::Violation(_) | End::Closed(Some(Fatal { kind: FatalKind::V8, .. })) => true,
+        End::Closed(None) => !is(exit, Signal::XCPU),
+        End::Closed(Some(_)) => matches!(exit, Exit::Signal(_)),
+        End::Done(_) | End::OutOfMemory | End::Unresponsive => false,
+    }
+}
+
 struct ConsoleBudget {
     left: u64,
     truncated: bool,
@@ -434,5 +447,28 @@ pub(super) fn name(message: &FromWorker) -> &'static str {
         FromWorker::ConsoleTruncated => "ConsoleTruncated",
         FromWorker::Done(_) => "Done",
         FromWorker::Fatal(_) => "Fatal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_that_may_be_an_attack_cost_the_siblings_their_jobs() {
+        let fatal = |kind| End::Closed(Some(Fatal { kind, message: String::new() }));
+        let signal = |signal: Signal| Exit::Signal(signal.as_raw());
+        assert!(is_suspicious(&End::Closed(None), signal(Signal::SEGV)));
+        assert!(is_suspicious(&End::Closed(None), signal(Signal::SYS)));
+        assert!(is_suspicious(&End::Closed(None), Exit::Code(0)));
+        assert!(is_suspicious(&fatal(FatalKind::V8), Exit::Code(1)));
+        assert!(is_suspicious(&fatal(FatalKind::OutOfMemory), signal(Signal::SEGV)));
+        let violation = End::Violation(Violation::Console);
+        assert!(is_suspicious(&violation, signal(Signal::KILL)));
+
+        assert!(!is_suspicious(&fatal(FatalKind::OutOfMemory), Exit::Code(1)));
+        assert!(!is_suspicious(&End::Closed(None), signal(Signal::XCPU)));
+        assert!(!is_suspicious(&End::OutOfMemory, signal(Signal::KILL)));
+        assert!(!is_suspicious(&End::Unresponsive, signal(Signal::KILL)));
     }
 }
