@@ -74,6 +74,14 @@ pub const TEMPLATE_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Descriptors that came from a template and belong to no message yet.
 pub const TEMPLATE_DESCRIPTORS_MAX: usize = 2;
 
+/// Memory of the machine that all worker processes together may use, in percent, where there is a
+/// control group for them. The rest is the server's and the system's.
+pub const WORKERS_MEMORY_PERCENT: u64 = 80;
+
+/// Processes of all workers together, where there is a control group for them: far above what can
+/// run at once ([`CONCURRENT_EXECUTIONS_MAX`]), each of which may have one.
+pub const WORKERS_TASKS_MAX: u64 = 4 * CONCURRENT_EXECUTIONS_MAX;
+
 /// First pause after a worker died while starting; doubles to [`BACKOFF_MAX`], with jitter.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// See [`BACKOFF_MIN`].

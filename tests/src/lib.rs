@@ -194,6 +194,16 @@ impl Server {
         self.children().into_iter().filter(|pid| is_worker(*pid)).collect()
     }
 
+    /// The worker that runs a script which never rests, once it is the only one on a processor.
+    pub async fn busy_worker(&self) -> u32 {
+        until("one busy worker", || async {
+            let busy: Vec<u32> =
+                self.workers().into_iter().filter(|pid| is_running(*pid)).collect();
+            (busy.len() == 1).then(|| busy[0])
+        })
+        .await
+    }
+
     /// Sends a signal to the supervisor.
     pub fn signal(&self, signal: rustix::process::Signal) {
         signal_process(self.pid(), signal);
@@ -278,6 +288,12 @@ fn is_worker(pid: u32) -> bool {
 pub fn is_zombie(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:\tZ"))
+}
+
+/// Whether a process is on a processor or waits for one.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('R'))
 }
 
 /// Open descriptors of a process.

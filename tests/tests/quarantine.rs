@@ -157,18 +157,13 @@ async fn a_real_worker_that_dies_of_a_fault_counts_and_mcp_clients_can_read_why(
     let long = "x".repeat(HASH_INLINE_BYTES_MAX);
     let code = format!("console.log('begun'); while(true){{}} // {long}");
     for _ in 0..QUARANTINE_DEATHS {
-        let worker = until("an idle worker", || async {
-            let children = server.workers();
-            (children.len() == 1).then(|| children[0])
-        })
-        .await;
         let id = server.submit(&code).await;
         until("the script to run", || async {
             let page = server.json(&format!("/api/executions/{id}/output")).await;
             (page["total_lines"] == 1).then_some(())
         })
         .await;
-        signal_process(worker, Signal::SEGV);
+        signal_process(server.busy_worker().await, Signal::SEGV);
         let info = server.json(&format!("/api/executions/{id}?wait=10")).await;
         assert_eq!(info["error_detail"]["kind"], "worker_crashed", "{info}");
     }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use mcp_v8_protocol::Layer;
 use mcp_v8_tests::{Server, binary, free_port, until};
@@ -176,4 +178,86 @@ async fn off_puts_on_nothing_and_says_so() {
     let readiness = server.json("/readyz").await;
     assert_eq!(readiness["sandbox"], serde_json::json!({}));
     server.assert_serves().await;
+}
+
+/// A template that is just starting when its server dies must not stay behind, nor what it forks.
+#[tokio::test]
+async fn a_server_that_is_killed_at_any_moment_of_its_start_leaves_no_process() {
+    let state = tempfile::tempdir().unwrap();
+    let mut seen = std::collections::HashSet::new();
+    for delay_us in (0..40_000).step_by(500) {
+        let mut server = Command::new(binary("mcp-v8"))
+            .args(["--bind-host=127.0.0.1", &format!("--http-port={}", free_port())])
+            .arg(format!("--session-db-path={}", state.path().display()))
+            .env("RUST_LOG", "off")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let word = format!("--supervisor={}", server.id());
+        // Every moment of the start is a place of its own to be killed at.
+        std::thread::sleep(Duration::from_micros(delay_us));
+        seen.extend(processes_with(&word));
+        server.kill().unwrap();
+        server.wait().unwrap();
+        until("its processes to be gone", || async {
+            processes_with(&word).is_empty().then_some(())
+        })
+        .await;
+    }
+    assert!(seen.len() > 20, "only {} processes were seen before the end", seen.len());
+}
+
+/// Processes with this word on their command line.
+fn processes_with(word: &str) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    };
+    pids.filter(has).collect()
+}
+
+/// The directory of a process in the hierarchy of the memory controller, version 1 or 2.
+fn memory_group(pid: u32) -> PathBuf {
+    let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let of = |controller: &str| {
+        own.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            (fields.next()? == controller).then(|| fields.next().unwrap().to_owned())
+        })
+    };
+    let (root, path) = match of("memory") {
+        Some(path) => ("/sys/fs/cgroup/memory", path),
+        None => ("/sys/fs/cgroup", of("").unwrap()),
+    };
+    PathBuf::from(root).join(path.trim_start_matches('/'))
+}
+
+/// P4: where all workers together use up what they may, one of them is ended and its caller told.
+#[tokio::test]
+async fn p4_the_control_group_of_all_workers_bounds_their_memory_and_the_end_is_told() {
+    let mut server = Server::start(&["--heap-memory-max=1024"]).await;
+    let readiness = server.json("/readyz").await;
+    assert_eq!(readiness["sandbox"]["control_group"], Value::Null, "{readiness}");
+    let group = memory_group(server.workers()[0]);
+    assert!(group.to_string_lossy().contains("mcp-v8-workers-"), "{}", group.display());
+    for pid in server.workers() {
+        assert_eq!(memory_group(pid), group);
+        let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+        assert_eq!(score.trim(), "1000", "a worker goes before its server");
+    }
+    let limit = ["memory.limit_in_bytes", "memory.max"].map(|name| group.join(name));
+    let limit = limit.iter().find(|file| file.exists()).unwrap();
+    let bound: u64 = std::fs::read_to_string(limit).unwrap().trim().parse().unwrap();
+    assert!(bound > 0, "a bound of some size");
+    std::fs::write(limit, (256 * 1024 * 1024).to_string()).unwrap();
+    let code = "const all = []; for (let i = 0; i < 60; i++) all.push(new Uint8Array(1e7).fill(1))";
+    let answer = server.run(code).await;
+    assert_eq!(answer["error_detail"]["kind"], "out_of_memory", "{answer}");
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.contains("the memory of this server for all its scripts"), "{answer}");
+    server.assert_serves().await;
+    assert_eq!(server.terminate().await.code(), Some(0));
+    assert!(!group.exists(), "{} is left", group.display());
 }

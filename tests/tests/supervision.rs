@@ -26,11 +26,6 @@ fn in_both_ways<'a>(modes: &[&'a str]) -> Vec<(&'a str, &'static str)> {
 async fn p4_a_worker_killed_in_mid_run_is_a_typed_error_and_the_next_script_runs() {
     let server = Server::start(&["--max-concurrent-executions=1"]).await;
     for (signal, word) in [(Signal::KILL, "signal 9"), (Signal::SEGV, "signal 11")] {
-        let idle = until("an idle worker", || async {
-            let workers = server.workers();
-            (workers.len() == 1).then(|| workers[0])
-        })
-        .await;
         let id = server.submit("console.log('begun'); while(true){}").await;
         until("the script to run", || async {
             let page = server.json(&format!("/api/executions/{id}/output")).await;
@@ -39,7 +34,7 @@ async fn p4_a_worker_killed_in_mid_run_is_a_typed_error_and_the_next_script_runs
         .await;
         let renewed = "mcp_v8_templates_renewed_total{reason=\"signal\"}";
         let before = server.metric(renewed).await;
-        signal_process(idle, signal);
+        signal_process(server.busy_worker().await, signal);
         let info = server.json(&format!("/api/executions/{id}?wait=10")).await;
         assert_eq!(info["status"], "failed", "{info}");
         assert_eq!(info["error_detail"]["kind"], "worker_crashed", "{info}");

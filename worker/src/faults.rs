@@ -6,6 +6,10 @@
 //! answered here with the outcome of the job, prepared in advance; the process serves no other, so
 //! there is nothing to unwind to. Every other fault ends the process by its signal.
 //!
+//! Native code that does not expect an allocation to fail (ICU, parts of V8) faults or traps when one
+//! does. Such a signal, in a process that has no memory left, is told to be what it comes from; the
+//! process dies of it all the same.
+//!
 //! An allocation that fails outside of V8's heap aborts the process. Whatever else goes wrong
 //! inside it has last words of its own (panics, V8's assertions), so an abort of its own is taken
 //! for lack of memory: while the source is read with an outcome prepared in advance, later with
@@ -15,9 +19,11 @@ use std::io::Error;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mcp_v8_protocol::{Done, Failure, FailureKind, FatalKind, FromWorker, Outcome, Usage, encode};
+use mcp_v8_protocol::{
+    Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Outcome, Usage, encode,
+};
 
-use crate::limits::SIGNAL_STACK_BYTES;
+use crate::limits::{EXHAUSTED_BYTES, SIGNAL_STACK_BYTES};
 use crate::outbox;
 
 /// What is said when the source cannot be read in the memory there is.
@@ -26,6 +32,7 @@ const SOURCE_TOO_LARGE: &str =
 
 static TOO_DEEP: OnceLock<Vec<u8>> = OnceLock::new();
 static TOO_LARGE: OnceLock<Vec<u8>> = OnceLock::new();
+static NO_MEMORY: OnceLock<Vec<u8>> = OnceLock::new();
 
 /// Whether last words have been tried.
 static SPOKEN: AtomicBool = AtomicBool::new(false);
@@ -36,6 +43,10 @@ pub(crate) fn install() -> Result<(), Error> {
     TOO_DEEP.get_or_init(|| too_deep);
     let too_large = outcome(FailureKind::OutOfMemory, SOURCE_TOO_LARGE)?;
     TOO_LARGE.get_or_init(|| too_large);
+    let message = "memory ran out in native code".to_owned();
+    let no_memory = FromWorker::Fatal(Fatal { kind: FatalKind::OutOfMemory, message });
+    let no_memory = encode(&no_memory).map_err(Error::other)?;
+    NO_MEMORY.get_or_init(|| no_memory);
 
     let stack = Box::leak(vec![0_u8; SIGNAL_STACK_BYTES].into_boxed_slice());
     let stack =
@@ -47,6 +58,8 @@ pub(crate) fn install() -> Result<(), Error> {
     let on_fault = on_fault as extern "C" fn(libc::c_int) as usize;
     handle(libc::SIGSEGV, on_fault, 0)?;
     handle(libc::SIGBUS, on_fault, 0)?;
+    handle(libc::SIGTRAP, on_fault, 0)?;
+    handle(libc::SIGILL, on_fault, 0)?;
     let on_abort = on_abort
         as extern "C" fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void)
         as usize;
@@ -90,7 +103,28 @@ extern "C" fn on_fault(signal: libc::c_int) {
     if mcp_v8_runtime::is_preparing_source() {
         finish(&TOO_DEEP);
     }
+    if !SPOKEN.swap(true, Ordering::Relaxed)
+        && is_memory_exhausted()
+        && let Some(frame) = NO_MEMORY.get()
+        && outbox::write_from_signal()
+    {
+        send_raw(frame);
+    }
     die_of(signal);
+}
+
+/// Whether the process may not have even a little more memory.
+fn is_memory_exhausted() -> bool {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a mapping wherever the kernel likes, given back at once and never touched.
+    unsafe {
+        let more = libc::mmap(std::ptr::null_mut(), EXHAUSTED_BYTES, protection, flags, -1, 0);
+        if more != libc::MAP_FAILED {
+            libc::munmap(more, EXHAUSTED_BYTES);
+        }
+        more == libc::MAP_FAILED
+    }
 }
 
 /// Comes from `abort`, called where an allocation has failed and is over: nothing is interrupted,
@@ -121,7 +155,12 @@ pub(crate) fn source_too_large() {
 /// so nothing is queued and nobody else is writing.
 fn finish(frame: &OnceLock<Vec<u8>>) {
     let Some(frame) = frame.get() else { return };
-    let mut rest = frame.as_slice();
+    send_raw(frame);
+    outbox::exit(0)
+}
+
+fn send_raw(frame: &[u8]) {
+    let mut rest = frame;
     while !rest.is_empty() {
         // SAFETY: the pointer and length are those of a live slice.
         let sent = unsafe { libc::send(0, rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
@@ -130,7 +169,6 @@ fn finish(frame: &OnceLock<Vec<u8>>) {
             Err(_) => break,
         }
     }
-    outbox::exit(0)
 }
 
 fn die_of(signal: libc::c_int) {

@@ -18,3 +18,6 @@ pub(crate) const SIGNAL_STACK_BYTES: usize = 64 * 1024;
 
 /// Bytes taken from the socket at a time.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
+
+/// A process that may not have this much more memory, in bytes, has none left.
+pub(crate) const EXHAUSTED_BYTES: usize = 4 * 1024 * 1024;

@@ -55,10 +55,12 @@ enum WorkerError {
 }
 
 fn main() -> ExitCode {
-    // Whether to shut itself in: anything but the one word means yes. And what to be.
+    // Whether to shut itself in: anything but the one word means yes. What to be, and for whom.
     let has = |word: &str| std::env::args().skip(1).any(|argument| argument == word);
     let role = if has("--process=template") { Role::Template } else { Role::Single };
-    let sandbox = Sandbox::begin(!has("--sandbox=off"), role);
+    let number = |argument: String| argument.strip_prefix("--supervisor=")?.parse().ok();
+    let supervisor = std::env::args().skip(1).find_map(number);
+    let sandbox = Sandbox::begin(!has("--sandbox=off"), role).of_supervisor(supervisor);
     let outbox = match Outbox::new() {
         Ok(outbox) => Arc::new(outbox),
         Err(error) => {

@@ -70,11 +70,10 @@ impl Outbox {
             let (now, rest) = text.split_at(text.floor_char_boundary(room));
             queue.console.push_str(now);
             text = rest;
-            if !text.is_empty() || queue.console.len() == CONSOLE_CHUNK_BYTES_MAX {
-                if queue.send_all().is_err() {
-                    // Nobody is left to hear the outcome.
-                    exit(0);
-                }
+            let full = !text.is_empty() || queue.console.len() == CONSOLE_CHUNK_BYTES_MAX;
+            if full && queue.send_all().is_err() {
+                // Nobody is left to hear the outcome.
+                exit(0);
             }
         }
         if !queue.announced && !queue.console.is_empty() {
@@ -222,6 +221,23 @@ const ARENA_FULL: &[&str] = &["out of memory", "capacity overflow"];
 /// Sends console text of this process. Says whether there is nothing left to come back for.
 pub(crate) fn flush_from_signal() -> bool {
     LAST_OUTBOX.get().is_none_or(|outbox| outbox.flush_from_signal())
+}
+
+/// Writes the frames that are queued, so that one more may follow, and leaves console text behind. Says
+/// whether it could. For the handler of a fault: allocates nothing.
+pub(crate) fn write_from_signal() -> bool {
+    let Some(outbox) = LAST_OUTBOX.get() else { return false };
+    let Ok(mut queue) = outbox.queue.try_lock() else { return false };
+    let deadline = Instant::now() + Duration::from_millis(LAST_WORDS_MS);
+    loop {
+        match queue.write() {
+            Ok(true) => return true,
+            Ok(false) if Instant::now() < deadline => {
+                wait_writable(deadline.checked_duration_since(Instant::now()));
+            }
+            _ => return false,
+        }
+    }
 }
 
 /// Says why the process ends and ends it.

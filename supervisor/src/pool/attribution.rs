@@ -22,12 +22,21 @@ use crate::executions::model::{ErrorDetail, ErrorKind};
 const OUT_OF_MEMORY: &str =
     "Out of memory: V8 heap limit exceeded. Try increasing heap_memory_max_mb.";
 
+/// All scripts together used up what this server may use.
+const HOST_OUT_OF_MEMORY: &str = "Out of memory: the memory of this server for all its scripts is \
+used up. Try again later, or with a smaller heap_memory_max_mb.";
+
+/// What existing clients match on when the wall clock limit was reached.
+pub(super) const TIMED_OUT: &str = "Execution timed out";
+
 /// How the conversation with a worker ended.
 pub(super) enum End {
     /// It reported.
     Done(Box<Done>),
     /// It closed its socket without a report, perhaps with last words.
     Closed(Option<Fatal>),
+    /// The kernel killed it: the workers' control group had no memory left.
+    OutOfMemory,
     /// It broke the protocol.
     Violation(Violation),
     /// It did not react to a soft stop.
@@ -59,11 +68,16 @@ pub(super) fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
             let detail = ErrorDetail::new(ErrorKind::WorkerCrashed, message);
             Err(if fatal.kind == FatalKind::V8 { detail.violent() } else { detail })
         }
+        // The kernel's bound on processor time fires where the wall clock did not.
+        End::Closed(None) if is(exit, Signal::XCPU) => {
+            Err(ErrorDetail::new(ErrorKind::TimedOut, TIMED_OUT))
+        }
         End::Closed(None) => {
             let message = format!("The script's process ended ({})", describe(exit));
             let detail = ErrorDetail::new(ErrorKind::WorkerCrashed, message);
             Err(if is_violent(exit) { detail.violent() } else { detail })
         }
+        End::OutOfMemory => Err(ErrorDetail::new(ErrorKind::OutOfMemory, HOST_OUT_OF_MEMORY)),
         End::Violation(violation) => {
             tracing::warn!(%violation, "a worker broke the protocol and was killed");
             let message = format!("The script's process broke the protocol: {violation}");
@@ -74,6 +88,11 @@ pub(super) fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
             Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The script's process was killed"))
         }
     }
+}
+
+/// Whether a process died of this signal.
+pub(super) fn is(exit: Exit, signal: Signal) -> bool {
+    matches!(exit, Exit::Signal(number) if number == signal.as_raw())
 }
 
 /// Whether a process that said nothing came to this end by itself.
@@ -96,6 +115,7 @@ pub(super) fn cause(end: &End, exit: Exit, timed_out: bool) -> &'static str {
         (End::Violation(_), _) => "protocol",
         (End::Unresponsive, _) if timed_out => "killed_at_deadline",
         (End::Unresponsive, _) => "killed_on_cancel",
+        (End::OutOfMemory, _) => "out_of_memory",
         (End::Closed(Some(Fatal { kind: FatalKind::OutOfMemory, .. })), _) => "out_of_memory",
         (End::Closed(_), Exit::Signal(_)) => "signal",
         (End::Closed(_), _) => "exit",
@@ -114,6 +134,8 @@ pub(super) fn describe(exit: Exit) -> String {
                 ": invalid memory access"
             } else if is(Signal::SYS) {
                 ": a system call that the sandbox forbids"
+            } else if is(Signal::XCPU) {
+                ": processor time used up"
             } else if is(Signal::KILL) {
                 ": killed from outside, perhaps for lack of memory"
             } else {

@@ -15,6 +15,7 @@
 mod attribution;
 mod breaker;
 mod channel;
+mod group;
 mod lineage;
 mod logs;
 mod process;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::breaker::Health;
 use self::breaker::{Breaker, backoff};
+use self::group::{Group, GroupError};
 use self::lineage::Lineage;
 use self::sandbox::{Judgement, Mode};
 use self::spawner::Spawner;
@@ -101,7 +103,7 @@ pub struct Pool {
 /// Where workers come from.
 #[derive(Debug)]
 enum Source {
-    Fork(Templates),
+    Fork(Box<Templates>),
     Exec(Spawner),
 }
 
@@ -110,6 +112,8 @@ struct Shared {
     source: Source,
     breaker: Breaker,
     mode: Mode,
+    /// The control group of all workers, or why there is none. None without a sandbox.
+    group: Option<Result<Arc<Group>, GroupError>>,
     /// The sandbox of the first worker, or what it lacks of what is demanded.
     sandbox: watch::Sender<Option<Result<Judgement, String>>>,
     takers: mpsc::UnboundedSender<Taker>,
@@ -136,11 +140,23 @@ impl Pool {
             Processes::Exec => "--process=single",
         };
         let arguments = [sandbox, process];
-        let spawner = Spawner::start(settings.worker_path, arguments, logs::start()?, greeting)?;
+        let group = match settings.sandbox {
+            Mode::Off => None,
+            _ => Some(Group::create().map(Arc::new)),
+        };
+        let entered = group.as_ref().and_then(|group| group.as_ref().ok()).cloned();
+        let spawner = Spawner::start(
+            settings.worker_path,
+            arguments,
+            logs::start()?,
+            greeting,
+            entered.clone(),
+        )?;
         let reapers = TaskTracker::new();
         let source = match settings.processes {
             Processes::Fork => {
-                Source::Fork(Templates::new(spawner, settings.sandbox, reapers.clone()))
+                let templates = Templates::new(spawner, settings.sandbox, reapers.clone());
+                Source::Fork(Box::new(templates))
             }
             Processes::Exec => Source::Exec(spawner),
         };
@@ -150,6 +166,7 @@ impl Pool {
             source,
             breaker: Breaker::default(),
             mode: settings.sandbox,
+            group,
             sandbox: watch::Sender::new(None),
             takers,
             waiting: Mutex::new(waiting),
@@ -231,6 +248,16 @@ impl Pool {
 }
 
 impl Shared {
+    /// What a worker has, and what all have in common.
+    fn with_group(&self, sandbox: &Judgement) -> Judgement {
+        let mut sandbox = sandbox.clone();
+        if let Some(group) = &self.group {
+            let missing = group.as_ref().err().map(GroupError::to_string);
+            sandbox.layers.insert("control_group", missing);
+        }
+        sandbox
+    }
+
     /// The first start decides; a judgement of a worker that never started is replaced by a real one.
     fn note_sandbox(&self, seen: Result<Judgement, String>) {
         self.sandbox.send_if_modified(|known| {
@@ -274,7 +301,7 @@ async fn keep_one_ready(shared: &Shared) {
             }
         };
         failures = 0;
-        shared.note_sandbox(Ok(worker.sandbox().clone()));
+        shared.note_sandbox(Ok(shared.with_group(worker.sandbox())));
         shared.breaker.started();
         metrics::idle_workers(1.0);
         let lineage = worker.lineage();
@@ -310,13 +337,16 @@ async fn keep_one_ready(shared: &Shared) {
 
 async fn start(shared: &Shared) -> Result<Worker, StartError> {
     let begun = Instant::now();
-    let worker = match &shared.source {
+    let mut worker = match &shared.source {
         Source::Fork(templates) => templates.fork().await?,
         Source::Exec(spawner) => {
             let spawned = spawner.spawn().await.map_err(StartError::Spawn)?;
             Worker::start(spawned, shared.mode, shared.reapers.clone()).await?
         }
     };
+    if let Some(Ok(group)) = &shared.group {
+        worker.count_kills_of(Arc::clone(group));
+    }
     metrics::worker_started(begun.elapsed());
     tracing::trace!(pid = worker.pid(), v8 = worker.v8_version(), "worker ready");
     Ok(worker)

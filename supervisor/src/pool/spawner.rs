@@ -14,10 +14,12 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::oneshot;
+
+use super::group::Group;
 
 /// A child that has just been started.
 #[derive(Debug)]
@@ -48,13 +50,14 @@ impl Spawner {
         arguments: [&'static str; 2],
         log: OwnedFd,
         greeting: Vec<u8>,
+        group: Option<Arc<Group>>,
     ) -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Reply>();
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             while let Ok(reply) = inbox.recv() {
                 // Nobody waits any more when the pool is shutting down; the child sees the end of
                 // its socket and exits.
-                let _ = reply.send(spawn(&program, arguments, &log, &greeting));
+                let _ = reply.send(spawn(&program, arguments, &log, &greeting, group.as_deref()));
             }
         })?;
         Ok(Self { requests })
@@ -77,6 +80,7 @@ fn spawn(
     arguments: [&str; 2],
     log: &OwnedFd,
     greeting: &[u8],
+    group: Option<&Group>,
 ) -> io::Result<Spawned> {
     let (mut ours, theirs) = UnixStream::pair()?;
     // A few bytes into an empty socket: this does not block.
@@ -84,6 +88,7 @@ fn spawn(
     ours.set_nonblocking(true)?;
     let child = Command::new(program)
         .args(arguments)
+        .arg(format!("--supervisor={}", std::process::id()))
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::from(log.try_clone()?))
         .stderr(Stdio::from(log.try_clone()?))
@@ -94,6 +99,9 @@ fn spawn(
         .process_group(0)
         .spawn()?;
     let pid = child.id();
+    if let Some(Err(error)) = group.map(|group| group.enter(pid)) {
+        tracing::warn!(%error, "a worker runs outside of its control group");
+    }
     // The child is ours and not reaped, so the number cannot have been taken over. `Child` neither
     // waits nor kills when dropped.
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);

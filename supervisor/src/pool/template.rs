@@ -170,15 +170,7 @@ impl Template {
 
     /// Why it should make no more children, if it should not.
     pub fn worn(&self, now: Instant) -> Option<Worn> {
-        if self.lineage.is_distrusted() {
-            Some(Worn::Signal)
-        } else if self.forks >= TEMPLATE_FORKS_MAX {
-            Some(Worn::Forks)
-        } else if now.duration_since(self.started) >= TEMPLATE_AGE_MAX {
-            Some(Worn::Age)
-        } else {
-            None
-        }
+        worn(self.lineage.is_distrusted(), self.forks, now.duration_since(self.started))
     }
 
     /// Makes a child, ready for its job.
@@ -230,5 +222,32 @@ impl Template {
                 Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
             }
         }
+    }
+}
+
+fn worn(distrusted: bool, forks: u64, age: Duration) -> Option<Worn> {
+    if distrusted {
+        Some(Worn::Signal)
+    } else if forks >= TEMPLATE_FORKS_MAX {
+        Some(Worn::Forks)
+    } else if age >= TEMPLATE_AGE_MAX {
+        Some(Worn::Age)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_worn_at_its_bounds_and_after_a_fault() {
+        let young = Duration::ZERO;
+        assert_eq!(worn(false, TEMPLATE_FORKS_MAX - 1, young), None);
+        assert_eq!(worn(false, TEMPLATE_FORKS_MAX, young), Some(Worn::Forks));
+        assert_eq!(worn(false, 0, TEMPLATE_AGE_MAX - Duration::from_nanos(1)), None);
+        assert_eq!(worn(false, 0, TEMPLATE_AGE_MAX), Some(Worn::Age));
+        assert_eq!(worn(true, 0, young), Some(Worn::Signal));
     }
 }

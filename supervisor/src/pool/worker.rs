@@ -6,8 +6,8 @@
 //! * A job has an answer at the latest [`KILL_GRACE`] after its limit, plus the time the kernel
 //!   takes to end a process: soft stop first, then SIGKILL.
 //! * When [`Worker::run`] returns, the process is gone and reaped.
-//! * Why a process died is decided in this order: what we did to it, its own last words, its exit
-//!   status.
+//! * Why a process died is decided in this order: what we did to it, the record of the kernel's kills
+//!   for lack of memory, its own last words, its exit status.
 
 use std::io;
 use std::sync::Arc;
@@ -15,13 +15,15 @@ use std::time::Duration;
 
 use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
 use mcp_v8_protocol::{DecodeError, Decoder, Fatal, FromWorker, Job, Ready, ToWorker, encode};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attribution::{End, attribute, cause, describe};
+use super::attribution::{End, TIMED_OUT, attribute, cause, describe, is};
+use super::group::Group;
 use super::lineage::Lineage;
 use super::process::{Exit, Process};
 use super::sandbox::{self, Judgement, Missing, Mode};
@@ -33,9 +35,6 @@ use crate::metrics;
 
 /// Bytes read from a worker at a time.
 const READ_BYTES: usize = 16 * 1024;
-
-/// What existing clients match on when the wall clock limit was reached.
-const TIMED_OUT: &str = "Execution timed out";
 
 /// Why a worker did not get ready.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +117,7 @@ pub struct Worker {
     sandbox: Arc<Judgement>,
     /// Of a worker that was forked.
     lineage: Option<Arc<Lineage>>,
+    group: Option<Arc<Group>>,
 }
 
 impl Worker {
@@ -140,6 +140,7 @@ impl Worker {
             v8_version: "".into(),
             sandbox: Arc::default(),
             lineage: None,
+            group: None,
         };
         let ready = tokio::time::timeout(START_DEADLINE, worker.handshake())
             .await
@@ -175,7 +176,8 @@ impl Worker {
         lineage: Arc<Lineage>,
     ) -> Self {
         let decoder = Decoder::default();
-        Self { process, socket, decoder, v8_version, sandbox, lineage: Some(lineage) }
+        let lineage = Some(lineage);
+        Self { process, socket, decoder, v8_version, sandbox, lineage, group: None }
     }
 
     async fn handshake(&mut self) -> Result<Ready, StartError> {
@@ -226,6 +228,11 @@ impl Worker {
         }
     }
 
+    /// The control group it is in, which knows whom the kernel has killed.
+    pub fn count_kills_of(&mut self, group: Arc<Group>) {
+        self.group = Some(group);
+    }
+
     /// What it has in common with its siblings, if it was forked.
     pub fn lineage(&self) -> Option<Arc<Lineage>> {
         self.lineage.clone()
@@ -257,8 +264,11 @@ impl Worker {
         };
         let (end, timed_out) = self.drive(frame, deadline, stop, console_bytes, &mut console).await;
         let exit = self.exit(&end).await;
-        // After any other end a signal is ours.
-        if let (End::Closed(_), Exit::Signal(_), Some(lineage)) = (&end, exit, &self.lineage) {
+        let end = self.explain(end, exit);
+        // After any other end a signal is ours. That of the processor's limit is no fault.
+        if let (End::Closed(_), Exit::Signal(_), Some(lineage)) = (&end, exit, &self.lineage)
+            && !is(exit, Signal::XCPU)
+        {
             lineage.distrust();
         }
         metrics::worker_exit(cause(&end, exit, timed_out));
@@ -351,6 +361,15 @@ impl Worker {
                     }
                 }
             }
+        }
+    }
+
+    /// A process that was killed without a word was perhaps killed for lack of memory.
+    fn explain(&self, end: End, exit: Exit) -> End {
+        let killed = is(exit, Signal::KILL);
+        match (&end, &self.group) {
+            (End::Closed(None), Some(group)) if killed && group.claim_kill() => End::OutOfMemory,
+            _ => end,
         }
     }
 

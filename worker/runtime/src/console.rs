@@ -50,9 +50,10 @@ impl Console {
         self.left_bytes.saturating_add(1)
     }
 
-    fn emit(&mut self, mut line: String) {
+    /// Lets a line out; `is_cut` when there was no room to format all of it.
+    fn emit(&mut self, mut line: String, is_cut: bool) {
         let Some(sink) = self.sink.clone().filter(|_| !self.truncated) else { return };
-        let over = cut(&mut line, self.left_bytes);
+        let over = cut(&mut line, self.left_bytes) || is_cut;
         self.left_bytes -= line.len();
         if !line.is_empty() {
             sink.write(&line);
@@ -202,9 +203,12 @@ fn with<R>(isolate: &v8::Isolate, use_it: impl FnOnce(RefMut<'_, Console>) -> R)
 fn print_text(isolate: &v8::Isolate, text: String) {
     with(isolate, |mut console| {
         let line = indent(text, console.groups) + "\n";
-        console.emit(line);
+        console.emit(line, false);
     });
 }
+
+/// Bytes of the longest character in UTF-8.
+const CHARACTER_BYTES_MAX: usize = 4;
 
 /// Prints the arguments from `first` to `end`, joined by a space.
 fn print(scope: &mut v8::PinScope<'_, '_>, prefix: &str, args: &Args<'_>, first: i32, end: i32) {
@@ -213,6 +217,7 @@ fn print(scope: &mut v8::PinScope<'_, '_>, prefix: &str, args: &Args<'_>, first:
     });
     let Some(Some((bytes_max, groups))) = opened else { return };
     let mut line = prefix.to_owned();
+    let mut is_cut = false;
     for at in first..end {
         if at > first {
             line.push(' ');
@@ -221,7 +226,10 @@ fn print(scope: &mut v8::PinScope<'_, '_>, prefix: &str, args: &Args<'_>, first:
             break;
         }
         let left = bytes_max - line.len();
-        inspect::write_plain(scope, args.get(at), &mut line, left);
+        let shortened = inspect::write_plain(scope, args.get(at), &mut line, left);
+        // Values are shortened for reasons of their own as well; this one when not even one more
+        // character had room.
+        is_cut |= shortened && bytes_max.saturating_sub(line.len()) < CHARACTER_BYTES_MAX;
     }
     // Showing a value may have run `toJSON`, and that may have been stopped.
     if State::of(scope).is_none_or(|state| state.is_halted()) {
@@ -229,7 +237,7 @@ fn print(scope: &mut v8::PinScope<'_, '_>, prefix: &str, args: &Args<'_>, first:
     }
     let mut line = indent(line, groups);
     line.push('\n');
-    with(scope, |mut console| console.emit(line));
+    with(scope, |mut console| console.emit(line, is_cut));
 }
 
 fn indent(text: String, groups: usize) -> String {

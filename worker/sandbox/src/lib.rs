@@ -71,6 +71,7 @@ pub enum Role {
 pub struct Sandbox {
     wanted: bool,
     role: Role,
+    supervisor: Option<u32>,
     parent: Option<Parent>,
     mappings: Option<Mappings>,
     reports: Vec<LayerReport>,
@@ -79,9 +80,23 @@ pub struct Sandbox {
 impl Sandbox {
     /// First of all: no descriptor but what the process was meant to have.
     pub fn begin(wanted: bool, role: Role) -> Self {
-        let mut sandbox = Self { wanted, role, parent: None, mappings: None, reports: Vec::new() };
+        let mut sandbox = Self {
+            wanted,
+            role,
+            supervisor: None,
+            parent: None,
+            mappings: None,
+            reports: Vec::new(),
+        };
         sandbox.put_on(Layer::Descriptors, descriptors::close_others);
         sandbox
+    }
+
+    /// Says which process is to be the parent. Should that one be gone before [`enter`](Self::enter),
+    /// the process would otherwise tie itself to whoever adopted it.
+    #[must_use]
+    pub fn of_supervisor(self, supervisor: Option<u32>) -> Self {
+        Self { supervisor, ..self }
     }
 
     /// Ties the process to its parent and puts on every layer that does not hinder V8's start.
@@ -90,9 +105,10 @@ impl Sandbox {
     /// [`SandboxError`]: what cannot be done without.
     pub fn enter(&mut self) -> Result<(), SandboxError> {
         environment::clear();
-        let parent = Parent::find()?;
+        let parent = Parent::find(self.supervisor)?;
         parent.die_with_it()?;
         resources::limit_start()?;
+        resources::be_killed_first();
         // Its own table of mappings is out of reach once the root is empty.
         if self.role == Role::Template {
             self.mappings = Some(Mappings::open());

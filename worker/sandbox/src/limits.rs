@@ -4,8 +4,8 @@
 /// needs it; V8 itself stays far below.
 pub const STACK_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Descriptors a sandboxed process may have: the socket, the log, what wakes its second thread, and
-/// a few that libc opens in passing.
+/// Descriptors a sandboxed process may have: the socket, the log, for a template those of the child it
+/// is making, and a few to spare.
 pub const DESCRIPTORS_MAX: u64 = 16;
 
 /// Memory of the process beside the job's heap and buffers, in bytes: V8's own structures, the

@@ -18,9 +18,14 @@ pub(crate) struct Parent {
 }
 
 impl Parent {
-    /// Looks who it is.
-    pub(crate) fn find() -> Result<Self, SandboxError> {
+    /// Looks who it is: `supervisor`, if that is known, or nobody that counts.
+    pub(crate) fn find(supervisor: Option<u32>) -> Result<Self, SandboxError> {
         let pid = getppid();
+        let number = pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+        // Whoever adopts orphans is not the one to wait for.
+        if supervisor.is_some_and(|supervisor| number != Some(supervisor)) {
+            return Err(SandboxError::Orphan);
+        }
         let pidfd = pidfd_open(pid.ok_or(SandboxError::Orphan)?, PidfdFlags::empty());
         Ok(Self { pid, pidfd: pidfd.map_err(SandboxError::Parent)? })
     }

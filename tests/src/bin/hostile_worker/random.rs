@@ -24,10 +24,10 @@ const FLOOD_BYTES: usize = 1 << 20;
 /// Talks at random, then ends at random, or does not end.
 pub fn converse(worker: &mut Hostile, seed: u64) -> ! {
     let mut chance = Chance(seed);
-    // Half of them do not heed a soft stop.
+    // Half of them end when they are asked to stop.
     if chance.below(2) == 0 {
-        // SAFETY: no handler is installed.
-        unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
+        // SAFETY: the default action has no preconditions.
+        unsafe { libc::signal(libc::SIGUSR1, libc::SIG_DFL) };
     }
     for _ in 0..chance.below(STEPS_MAX + 1) {
         say(worker, &mut chance);

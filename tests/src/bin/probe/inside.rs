@@ -16,7 +16,9 @@ use crate::table;
 /// Prepares as a worker would, then attempts what its job says. Returns when the supervisor has hung
 /// up before there was a job.
 pub fn run(role: Role) -> ExitCode {
-    let mut sandbox = Sandbox::begin(true, role);
+    let number = |argument: String| argument.strip_prefix("--supervisor=")?.parse().ok();
+    let supervisor = std::env::args().skip(1).find_map(number);
+    let mut sandbox = Sandbox::begin(true, role).of_supervisor(supervisor);
     sandbox.enter().unwrap();
     let mut receiver = Receiver::default();
     let Some(ToWorker::Hello(_)) = receiver.next() else { return ExitCode::SUCCESS };
