@@ -284,6 +284,12 @@ fn is_worker(pid: u32) -> bool {
     }
 }
 
+/// Whether a process has ended and was not waited for.
+pub fn is_zombie(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:\tZ"))
+}
+
 /// Whether a process is on a processor or waits for one.
 fn is_running(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

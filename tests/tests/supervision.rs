@@ -4,7 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use mcp_v8_tests::{Server, anonymous_memory_bytes, hostile, signal_process, until};
+use mcp_v8_protocol::limits::CODE_BYTES_MAX;
+use mcp_v8_tests::{
+    Server, anonymous_memory_bytes, descriptors, hostile, is_zombie, signal_process, until,
+};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -143,4 +146,121 @@ async fn a_worker_that_talks_while_idle_never_gets_a_job() {
         .await;
         assert_eq!(server.get("/livez").send().await.unwrap().status(), StatusCode::OK);
     }
+}
+
+/// The seed of the first conversation that is made up; the others count on from it.
+const SEED: u64 = 20_261_123;
+const CONVERSATIONS: u64 = 200;
+/// By then every buffer has its size.
+const WARM_UP: u64 = 40;
+const AT_ONCE: u64 = 4;
+/// What is kept of them: a few kilobytes of output and result each.
+const GROWTH_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What a loaded machine may add for those that run at once, a new template among them.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// P4, P9: whatever workers say, in whatever order, callers have typed answers in time, and the
+/// supervisor keeps nothing of it.
+#[tokio::test]
+async fn p4_workers_that_talk_at_random_cost_their_callers_an_error_and_the_supervisor_nothing() {
+    for processes in PROCESSES {
+        let flags = [
+            processes,
+            "--execution-timeout=1",
+            "--console-bytes-max=16384",
+            &format!("--max-concurrent-executions={AT_ONCE}"),
+        ];
+        let (server, _dir) = hostile("random", &flags).await;
+        let talk = async |seeds: std::ops::Range<u64>| {
+            let clients = (0..AT_ONCE).map(|client| {
+                let (server, seeds) = (&server, seeds.clone());
+                async move {
+                    for seed in seeds.skip(client as usize).step_by(AT_ONCE as usize) {
+                        assert_answer(server, seed).await;
+                    }
+                }
+            });
+            futures_util::future::join_all(clients).await;
+        };
+        let quiet = async || {
+            let children = until("idle workers and no zombies", || async {
+                let children = server.children();
+                let idle = server.metric("mcp_v8_workers_idle").await;
+                let none = !children.iter().any(|pid| is_zombie(*pid));
+                let templates = if processes == FORK { 2 } else { 0 };
+                let all = children.len() == AT_ONCE as usize + templates;
+                (idle == AT_ONCE as f64 && none && all).then_some(children.len())
+            })
+            .await;
+            (anonymous_memory_bytes(server.pid()), descriptors(server.pid()), children)
+        };
+        let begin = SEED + WARM_UP;
+        talk(SEED..begin).await;
+        let (memory, fds, children) = quiet().await;
+        talk(begin..begin + CONVERSATIONS).await;
+        let (memory_after, fds_after, children_after) = quiet().await;
+        let growth = memory_after.saturating_sub(memory);
+        assert!(growth <= GROWTH_BYTES_MAX, "{processes}: grew by {growth} bytes from {memory}");
+        assert!(
+            fds_after <= fds + AT_ONCE as usize,
+            "{processes}: descriptors: {fds} before, {fds_after} after"
+        );
+        assert_eq!(children_after, children, "{processes}");
+        assert_eq!(server.get("/livez").send().await.unwrap().status(), StatusCode::OK);
+    }
+}
+
+/// One conversation, which ends in one of the ways that callers know.
+async fn assert_answer(server: &Server, seed: u64) {
+    let begun = Instant::now();
+    let answer = server.run(&seed.to_string()).await;
+    let took = begun.elapsed();
+    let kind = answer["error_detail"]["kind"].as_str();
+    let typed = match answer["status"].as_str().unwrap() {
+        "completed" => kind.is_none(),
+        "timed_out" => kind == Some("timed_out"),
+        "failed" => kind.is_some_and(|kind| {
+            [
+                "syntax_error",
+                "script_error",
+                "unhandled_rejection",
+                "stalled",
+                "out_of_memory",
+                "worker_crashed",
+                "worker_protocol",
+            ]
+            .contains(&kind)
+        }),
+        _ => false,
+    };
+    assert!(typed, "seed {seed}: {answer}");
+    assert!(took <= Duration::from_millis(1250) + SLACK, "seed {seed}: {took:?}: {answer}");
+}
+
+/// Jobs that are not read, one after the other.
+const UNREAD: usize = 12;
+
+/// P4, P9: a job that is not read is not waited for, and not kept.
+#[tokio::test]
+async fn p4_a_worker_that_does_not_read_its_job_is_answered_at_the_limit() {
+    let large = "/".repeat(CODE_BYTES_MAX);
+    let ways = in_both_ways(&["deaf", "hears-half"]).into_iter().map(async |(mode, processes)| {
+        let flags = [processes, "--execution-timeout=1", "--max-concurrent-executions=1"];
+        let (server, _dir) = hostile(mode, &flags).await;
+        for _ in 0..UNREAD {
+            let begun = Instant::now();
+            let request = server.post("/api/exec?wait=60").header("content-type", "text/plain");
+            let response = request.body(large.clone()).send().await.unwrap();
+            let answer: Value = response.json().await.unwrap();
+            assert_eq!(answer["status"], "timed_out", "{mode}, {processes}: {answer}");
+            let late = begun.elapsed().saturating_sub(Duration::from_secs(1));
+            assert!(late < Duration::from_millis(250) + SLACK, "{mode}: {late:?} late");
+            assert_eq!(server.get("/livez").send().await.unwrap().status(), StatusCode::OK);
+        }
+        // The allocator keeps a few for the next ones.
+        let memory = anonymous_memory_bytes(server.pid());
+        let half = (UNREAD * CODE_BYTES_MAX / 2) as u64;
+        assert!(memory < half, "{mode}, {processes}: {memory} bytes");
+    });
+    futures_util::future::join_all(ways).await;
 }

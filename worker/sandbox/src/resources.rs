@@ -10,12 +10,12 @@ use crate::limits::{
 };
 
 /// What every worker needs, sandbox or not: no core dumps, which would hold the script's data, and
-/// stack enough for nested sources.
+/// stack enough for nested sources, but no more: what is stack, `RLIMIT_DATA` does not count.
 pub(crate) fn limit_start() -> Result<(), SandboxError> {
     set(Resource::Core, fixed(0), "core")?;
     let hard = getrlimit(Resource::Stack).maximum;
     let soft = hard.map_or(STACK_BYTES, |hard| hard.min(STACK_BYTES));
-    set(Resource::Stack, Rlimit { current: Some(soft), maximum: hard }, "stack")
+    set(Resource::Stack, fixed(soft), "stack")
 }
 
 /// Where the machine runs out of memory, the kernel takes a worker and not its server

@@ -27,30 +27,22 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_munmap,
     libc::SYS_mprotect,
     libc::SYS_mremap,
-    libc::SYS_madvise,
     libc::SYS_brk,
     libc::SYS_pkey_mprotect,
     libc::SYS_membarrier,
     // What is open already.
     libc::SYS_read,
     libc::SYS_write,
-    libc::SYS_recvfrom,
-    libc::SYS_sendto,
     libc::SYS_ppoll,
     libc::SYS_close,
     libc::SYS_lseek,
     // Time and chance.
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_getres,
-    libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
     libc::SYS_getrandom,
     // Itself, and signals of its own. There are no threads.
-    libc::SYS_futex,
     libc::SYS_gettid,
     libc::SYS_getpid,
     libc::SYS_setitimer,
-    libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
@@ -77,6 +69,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_sysinfo,
     libc::SYS_setpriority,
     libc::SYS_getrusage,
+    libc::SYS_sched_getaffinity,
     libc::SYS_fcntl,
     libc::SYS_ioctl,
     #[cfg(target_arch = "x86_64")]
@@ -103,6 +96,14 @@ const TEMPLATE: &[libc::c_long] = &[
 /// The flags of a template's `clone`, see [`crate::fork`]; each with and without the thread id.
 const FORK: u64 = (libc::CLONE_PIDFD | libc::CLONE_PARENT | libc::SIGCHLD) as u64;
 const FORK_WITH_ID: u64 = FORK | libc::CLONE_CHILD_SETTID as u64;
+
+/// What no mapping is: shared, a stack that grows (neither is counted), of the host's reserved huge
+/// pages, locked.
+const NOT_MAPPED: libc::c_int =
+    libc::MAP_SHARED | libc::MAP_GROWSDOWN | libc::MAP_HUGETLB | libc::MAP_LOCKED;
+
+/// What may come with an operation on a futex.
+const FUTEX_FLAGS: libc::c_int = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
 
 /// `PR_GET_AUXV` of Linux 6.4, which libc does not name yet.
 const PR_GET_AUXV: u64 = 0x4155_5856;
@@ -174,12 +175,50 @@ fn argument(
     SeccompCondition::new(number, SeccompCmpArgLen::Qword, operator, value)
 }
 
+/// A condition on an argument of which the kernel reads 32 bits, whatever is in the others.
+fn half_argument(
+    number: u8,
+    operator: SeccompCmpOp,
+    value: libc::c_int,
+) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(number, SeccompCmpArgLen::Dword, operator, u64::from(value as u32))
+}
+
+/// Every bit of an argument of 32 bits but these.
+fn all_but(bits: libc::c_int) -> SeccompCmpOp {
+    SeccompCmpOp::MaskedEq(u64::from(!(bits as u32)))
+}
+
 /// Allowed for some arguments only.
 fn inspected() -> Result<Rules, FilterError> {
     let rule = |number, operator, value| SeccompRule::new(vec![argument(number, operator, value)?]);
+    let half =
+        |number, operator, value| SeccompRule::new(vec![half_argument(number, operator, value)?]);
+    // Each of these is a clock of the process itself or of all; a negative number is the clock of
+    // another process.
+    let clock = || half(0, SeccompCmpOp::Le, libc::CLOCK_TAI);
+    let futex = |operation| half(1, all_but(FUTEX_FLAGS), operation);
     Ok(BTreeMap::from([
-        // Memory of its own: shared memory is not counted by `RLIMIT_DATA`.
-        (libc::SYS_mmap, vec![rule(3, SeccompCmpOp::MaskedEq(libc::MAP_SHARED as u64), 0)?]),
+        // Memory of its own, and such as `RLIMIT_DATA` counts.
+        (libc::SYS_mmap, vec![rule(3, SeccompCmpOp::MaskedEq(NOT_MAPPED as u64), 0)?]),
+        // Not to be one with equal pages of others, which shows in the time that a write takes.
+        (libc::SYS_madvise, vec![half(2, SeccompCmpOp::Ne, libc::MADV_MERGEABLE)?]),
+        // No out-of-band data, with its long history of faults in the kernel.
+        (libc::SYS_sendto, vec![half(3, all_but(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT), 0)?]),
+        (libc::SYS_recvfrom, vec![half(3, all_but(libc::MSG_DONTWAIT), 0)?]),
+        (libc::SYS_clock_gettime, vec![clock()?]),
+        (libc::SYS_clock_getres, vec![clock()?]),
+        (libc::SYS_clock_nanosleep, vec![clock()?]),
+        // To wait and to wake; nothing that inherits priorities.
+        (
+            libc::SYS_futex,
+            vec![
+                futex(libc::FUTEX_WAIT)?,
+                futex(libc::FUTEX_WAKE)?,
+                futex(libc::FUTEX_WAIT_BITSET)?,
+                futex(libc::FUTEX_WAKE_BITSET)?,
+            ],
+        ),
         // Its own limits; hard ones cannot be raised.
         (libc::SYS_prlimit64, vec![rule(0, SeccompCmpOp::Eq, 0)?]),
         // Names of threads and of memory, for whoever looks at the process; and what the kernel

@@ -3,18 +3,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod random;
+
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use mcp_v8_protocol::limits::CODE_BYTES_MAX;
 use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked as ForkedMessage, FromWorker,
     Job, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, encode,
 };
 use mcp_v8_sandbox::{Forked, Role, Sandbox, send_with};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 
 fn main() {
+    // Some of them do not hear their server end.
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let name = std::env::args().next().unwrap_or_default();
     let mode = name.rsplit("hostile-").next().unwrap_or_default().to_owned();
     // It does not stop when it is asked to.
@@ -44,6 +49,14 @@ fn main() {
         worker.send(&FromWorker::Console("nobody asked".to_owned()));
         worker.read_forever();
     }
+    match mode.as_str() {
+        "deaf" => hang(),
+        "hears-half" => {
+            worker.socket.read_exact(&mut vec![0; CODE_BYTES_MAX / 2]).unwrap();
+            hang();
+        }
+        _ => {}
+    }
     let job = worker.await_job();
     match mode.as_str() {
         "garbage" => worker.raw(&[0xff; 64]),
@@ -70,9 +83,17 @@ fn main() {
         "silent" | "claims-a-sandbox" => {}
         "stopped" => kill_process(getpid(), Signal::STOP).unwrap(),
         "obeys" => worker.obey(&job.code),
+        "random" => random::converse(&mut worker, job.code.parse().unwrap()),
         other => panic!("unknown mode {other}"),
     }
     worker.read_forever();
+}
+
+/// Does nothing, and sees and hears nothing, until it is killed.
+fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
 }
 
 fn own_socket() -> UnixStream {
