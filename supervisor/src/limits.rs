@@ -71,6 +71,18 @@ pub const TEMPLATE_FORKS_MAX: u64 = 10_000;
 /// How long a template makes children, for the same reason.
 pub const TEMPLATE_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 
+/// Templates that may be replaced at once because a child of theirs died of a fault, and how long it
+/// takes until there may be one more.
+pub const FAULT_RENEWALS_BURST: u32 = 4;
+/// See [`FAULT_RENEWALS_BURST`].
+pub const FAULT_RENEWAL_EVERY: Duration = Duration::from_millis(250);
+
+/// Console frames of one execution that are always accepted, and how many more for each second that
+/// it runs: a worker sends one in 10 ms, and more only when they are full.
+pub const CONSOLE_FRAMES_MIN: u64 = 1024;
+/// See [`CONSOLE_FRAMES_MIN`].
+pub const CONSOLE_FRAMES_PER_SEC: u64 = 250;
+
 /// Descriptors that came from a template and belong to no message yet.
 pub const TEMPLATE_DESCRIPTORS_MAX: usize = 2;
 
@@ -199,3 +211,7 @@ pub const WORKER_LOG_LINE_BYTES_MAX: usize = 4096;
 
 /// Worker log lines passed on per second; the rest are counted.
 pub const WORKER_LOG_LINES_PER_SEC_MAX: u32 = 20;
+
+/// Bytes of worker log that are read per second, roughly; whoever writes more waits.
+pub const WORKER_LOG_BYTES_PER_SEC_MAX: usize =
+    2 * WORKER_LOG_LINE_BYTES_MAX * WORKER_LOG_LINES_PER_SEC_MAX as usize;

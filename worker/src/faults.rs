@@ -2,29 +2,28 @@
 //! asks whether there is any.
 //!
 //! The parser recurses with the nesting of the source and cannot be bounded from outside: any
-//! token may nest. The stack it runs on is large, and what nests deeper faults. That fault is
-//! answered here with the outcome of the job, prepared in advance; the process serves no other, so
-//! there is nothing to unwind to. Every other fault ends the process by its signal.
+//! token may nest. The stack it runs on is large, and what nests deeper faults at its end. That
+//! fault is answered here with the outcome of the job, prepared in advance; the process serves no
+//! other, so there is nothing to unwind to. Every other fault ends the process by its signal.
 //!
 //! Native code that does not expect an allocation to fail (ICU, parts of V8) faults or traps when one
 //! does. Such a signal, in a process that has no memory left, is told to be what it comes from; the
 //! process dies of it all the same.
 //!
-//! An allocation that fails outside of V8's heap aborts the process. Whatever else goes wrong
-//! inside it has last words of its own (panics, V8's assertions), so an abort of its own is taken
-//! for lack of memory: while the source is read with an outcome prepared in advance, later with
-//! last words. A `SIGABRT` from outside is what it always was.
+//! An allocation of our own that fails aborts the process: while the source is read with an outcome
+//! prepared in advance, later with last words. An abort for any other reason, or from outside, is
+//! what it always was.
 
 use std::io::Error;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mcp_v8_protocol::{
     Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Outcome, Usage, encode,
 };
 
-use crate::limits::{EXHAUSTED_BYTES, SIGNAL_STACK_BYTES};
-use crate::outbox;
+use crate::limits::{EXHAUSTED_BYTES, SIGNAL_STACK_BYTES, STACK_END_BYTES};
+use crate::{allocator, outbox};
 
 /// What is said when the source cannot be read in the memory there is.
 const SOURCE_TOO_LARGE: &str =
@@ -55,11 +54,14 @@ pub(crate) fn install() -> Result<(), Error> {
     if unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) } != 0 {
         return Err(Error::last_os_error());
     }
-    let on_fault = on_fault as extern "C" fn(libc::c_int) as usize;
-    handle(libc::SIGSEGV, on_fault, 0)?;
-    handle(libc::SIGBUS, on_fault, 0)?;
-    handle(libc::SIGTRAP, on_fault, 0)?;
-    handle(libc::SIGILL, on_fault, 0)?;
+    let here = 0_u8;
+    STACK_NEAR.store(&raw const here as usize, Ordering::Relaxed);
+    let on_fault = on_fault
+        as extern "C" fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void)
+        as usize;
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGTRAP, libc::SIGILL] {
+        handle(signal, on_fault, libc::SA_SIGINFO)?;
+    }
     let on_abort = on_abort
         as extern "C" fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void)
         as usize;
@@ -98,10 +100,21 @@ pub(crate) fn handle(signal: libc::c_int, handler: usize, flags: libc::c_int) ->
     Ok(())
 }
 
+/// An address near the beginning of the main thread's stack.
+static STACK_NEAR: AtomicUsize = AtomicUsize::new(0);
+
 /// Calls nothing that is not async-signal-safe.
-extern "C" fn on_fault(signal: libc::c_int) {
-    if mcp_v8_runtime::is_preparing_source() {
-        finish(&TOO_DEEP);
+extern "C" fn on_fault(
+    signal: libc::c_int,
+    info: *const libc::siginfo_t,
+    _context: *const libc::c_void,
+) {
+    if signal == libc::SIGSEGV && mcp_v8_runtime::is_preparing_source() {
+        // SAFETY: the kernel passes a valid `siginfo_t`; that of this signal has an address.
+        let address = unsafe { (*info).si_addr() } as usize;
+        if is_end_of_stack(address) {
+            finish(&TOO_DEEP);
+        }
     }
     if !SPOKEN.swap(true, Ordering::Relaxed)
         && is_memory_exhausted()
@@ -111,6 +124,18 @@ extern "C" fn on_fault(signal: libc::c_int) {
         send_raw(frame);
     }
     die_of(signal);
+}
+
+/// Whether an address lies where the stack may not grow any further, or close below.
+fn is_end_of_stack(address: usize) -> bool {
+    let near = STACK_NEAR.load(Ordering::Relaxed);
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes to a valid place.
+    unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
+    let bytes = usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX);
+    let end = near.saturating_sub(bytes);
+    // The kernel counts from the very top of the stack, and keeps a gap below it.
+    address.abs_diff(end) <= STACK_END_BYTES
 }
 
 /// Whether the process may not have even a little more memory.
@@ -137,7 +162,8 @@ extern "C" fn on_abort(
 ) {
     // SAFETY: the kernel passes a valid `siginfo_t`; a signal sent by `abort` has a sender.
     let own = unsafe { (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid() };
-    if own && !SPOKEN.swap(true, Ordering::Relaxed) {
+    let for_memory = allocator::has_failed() || is_memory_exhausted();
+    if own && for_memory && !SPOKEN.swap(true, Ordering::Relaxed) {
         source_too_large();
         outbox::speak_and_exit(FatalKind::OutOfMemory, "an allocation failed");
     }

@@ -21,3 +21,7 @@ pub(crate) const READ_BYTES: usize = 16 * 1024;
 
 /// A process that may not have this much more memory, in bytes, has none left.
 pub(crate) const EXHAUSTED_BYTES: usize = 4 * 1024 * 1024;
+
+/// How far from the end of the stack a fault may be that comes from running over it, in bytes: what
+/// lies above the first frame, the kernel's gap below the stack, and one large frame.
+pub(crate) const STACK_END_BYTES: usize = 4 * 1024 * 1024;

@@ -104,9 +104,13 @@ impl Outbox {
     fn flush_from_signal(&self) -> bool {
         // Whoever holds it is writing, or about to append.
         let Ok(mut queue) = self.queue.try_lock() else { return false };
-        queue.frame_console();
-        // With an error there is nobody to write to.
-        let done = queue.write().unwrap_or(true);
+        // There is room for one frame: the next is made when the last has left.
+        let mut done = queue.write().unwrap_or(true);
+        if done {
+            queue.frame_console();
+            // With an error there is nobody to write to.
+            done = queue.write().unwrap_or(true);
+        }
         queue.announced = !done;
         done
     }

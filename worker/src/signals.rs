@@ -38,7 +38,10 @@ pub(crate) fn stop_with(stopper: Stopper) {
 
 /// Has the console text sent in a while.
 pub(crate) fn flush_soon() {
-    alarm(CONSOLE_FLUSH_MS, 0);
+    // The one timer is repeating a stop then, which flushes as well.
+    if !STOPPING.load(Ordering::SeqCst) {
+        alarm(CONSOLE_FLUSH_MS, 0);
+    }
 }
 
 extern "C" fn on_stop(_signal: libc::c_int) {

@@ -26,9 +26,6 @@ const OUT_OF_MEMORY: &str =
 const HOST_OUT_OF_MEMORY: &str = "Out of memory: the memory of this server for all its scripts is \
 used up. Try again later, or with a smaller heap_memory_max_mb.";
 
-/// What existing clients match on when the wall clock limit was reached.
-pub(super) const TIMED_OUT: &str = "Execution timed out";
-
 /// How the conversation with a worker ended.
 pub(super) enum End {
     /// It reported.
@@ -67,10 +64,6 @@ pub(super) fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
             let message = format!("The script's process ended: {}", fatal.message);
             let detail = ErrorDetail::new(ErrorKind::WorkerCrashed, message);
             Err(if fatal.kind == FatalKind::V8 { detail.violent() } else { detail })
-        }
-        // The kernel's bound on processor time fires where the wall clock did not.
-        End::Closed(None) if is(exit, Signal::XCPU) => {
-            Err(ErrorDetail::new(ErrorKind::TimedOut, TIMED_OUT))
         }
         End::Closed(None) => {
             let message = format!("The script's process ended ({})", describe(exit));
@@ -182,7 +175,8 @@ mod tests {
     fn each_limit_of_the_kernel_has_its_kind() {
         let kind = |end, exit| attribute(end, exit).unwrap_err().kind;
         let signal = |signal: Signal| Exit::Signal(signal.as_raw());
-        assert_eq!(kind(End::Closed(None), signal(Signal::XCPU)), ErrorKind::TimedOut);
+        // Before the wall clock's limit it cannot be genuine; after it the limit is the cause.
+        assert_eq!(kind(End::Closed(None), signal(Signal::XCPU)), ErrorKind::WorkerCrashed);
         assert_eq!(kind(End::OutOfMemory, signal(Signal::KILL)), ErrorKind::OutOfMemory);
         let no_memory = last_words(FatalKind::OutOfMemory);
         assert_eq!(kind(no_memory, signal(Signal::SEGV)), ErrorKind::OutOfMemory);
@@ -207,7 +201,6 @@ mod tests {
             assert!(!is_counted(End::Closed(None), Exit::Signal(signal.as_raw())), "{signal:?}");
         }
         assert!(!is_counted(End::Closed(None), Exit::Unknown));
-        assert!(!is_counted(End::Closed(None), Exit::Signal(Signal::XCPU.as_raw())));
         assert!(!is_counted(End::OutOfMemory, Exit::Signal(Signal::KILL.as_raw())));
     }
 }

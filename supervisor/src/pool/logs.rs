@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
-use crate::limits::{WORKER_LOG_LINE_BYTES_MAX, WORKER_LOG_LINES_PER_SEC_MAX};
+use crate::limits::{
+    WORKER_LOG_BYTES_PER_SEC_MAX, WORKER_LOG_LINE_BYTES_MAX, WORKER_LOG_LINES_PER_SEC_MAX,
+};
 
 /// Makes the pipe and starts reading it. Returns the end that children inherit.
 ///
@@ -28,10 +30,15 @@ async fn read(mut reader: pipe::Receiver) {
     let mut chunk = [0_u8; 4096];
     let mut rate = Rate::new();
     loop {
+        // Whoever floods the pipe waits, and not the server.
+        if let Some(pause) = rate.pause() {
+            tokio::time::sleep(pause).await;
+        }
         let read = match reader.read(&mut chunk).await {
             Ok(0) | Err(_) => return,
             Ok(read) => read,
         };
+        rate.bytes += read;
         for &byte in &chunk[..read] {
             if byte == b'\n' {
                 rate.log(&line);
@@ -46,12 +53,22 @@ async fn read(mut reader: pipe::Receiver) {
 struct Rate {
     second: Instant,
     lines: u32,
+    bytes: usize,
     dropped: u64,
 }
 
 impl Rate {
     fn new() -> Self {
-        Self { second: Instant::now(), lines: 0, dropped: 0 }
+        Self { second: Instant::now(), lines: 0, bytes: 0, dropped: 0 }
+    }
+
+    /// How long to read nothing, when more has been read than a second's lines can be.
+    fn pause(&mut self) -> Option<Duration> {
+        if self.bytes < WORKER_LOG_BYTES_PER_SEC_MAX {
+            return None;
+        }
+        self.bytes = 0;
+        Some(Duration::from_secs(1).saturating_sub(self.second.elapsed()))
     }
 
     fn log(&mut self, line: &[u8]) {

@@ -70,6 +70,17 @@ impl Process {
         }
     }
 
+    /// Whether it has ended, reaped or not.
+    pub fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match &self.pidfd {
+            Some(pidfd) => {
+                !matches!(waitid(WaitId::PidFd(pidfd.get_ref().as_fd()), options), Ok(None))
+            }
+            None => true,
+        }
+    }
+
     /// Waits until it is gone and reaps it. After this it may be dropped freely.
     pub async fn wait(&mut self) -> Exit {
         let Some(pidfd) = &self.pidfd else { return Exit::Unknown };

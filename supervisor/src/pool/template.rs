@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::attribution::describe;
 use super::channel::Channel;
-use super::lineage::Lineage;
+use super::lineage::{Faults, Lineage};
 use super::process::Process;
 use super::sandbox::{self, Judgement, Mode};
 use super::spawner::Spawned;
@@ -72,6 +72,7 @@ impl Template {
     pub async fn start(
         spawned: Spawned,
         mode: Mode,
+        faults: Arc<Faults>,
         reapers: TaskTracker,
     ) -> Result<Self, StartError> {
         let Spawned { pid, pidfd, socket } = spawned;
@@ -80,7 +81,7 @@ impl Template {
         let mut template = Self {
             process,
             channel: Channel::new(socket),
-            lineage: Arc::default(),
+            lineage: Arc::new(Lineage::new(faults)),
             v8_version: "".into(),
             sandbox: Arc::default(),
             mode,
@@ -102,12 +103,6 @@ impl Template {
 
     async fn begin(&mut self) -> Result<(), StartError> {
         let ready = self.ready().await?;
-        if ready.holder {
-            let pidfd = self.channel.descriptor().map_err(StartError::Protocol)?;
-            // Its number is nobody's business: it is only ever ended.
-            let holder = Process::new(0, pidfd, self.reapers.clone()).map_err(StartError::Spawn)?;
-            self.lineage.hold(holder);
-        }
         if self.mode != Mode::Off {
             let seen = sandbox::judge(&ready.sandbox, self.process.pid());
             if self.mode == Mode::Required && !seen.missing.is_empty() {
@@ -124,6 +119,13 @@ impl Template {
         loop {
             match self.channel.next().await {
                 Ok(Some(FromWorker::Ready(ready))) => {
+                    // First of all, so that it ends with the lineage whatever is wrong with the rest.
+                    if ready.holder {
+                        let pidfd = self.channel.descriptor().map_err(StartError::Protocol)?;
+                        // Its number is nobody's business: it is only ever ended.
+                        let holder = Process::new(0, pidfd, self.reapers.clone());
+                        self.lineage.hold(holder.map_err(StartError::Spawn)?);
+                    }
                     if ready.worker_version != env!("CARGO_PKG_VERSION") {
                         return Err(StartError::Version { theirs: ready.worker_version });
                     }
@@ -170,7 +172,7 @@ impl Template {
 
     /// Why it should make no more children, if it should not.
     pub fn worn(&self, now: Instant) -> Option<Worn> {
-        worn(self.lineage.is_distrusted(), self.forks, now.duration_since(self.started))
+        worn(self.lineage.is_distrusted(now), self.forks, now.duration_since(self.started))
     }
 
     /// Makes a child, ready for its job.
@@ -216,7 +218,12 @@ impl Template {
         loop {
             let seen = sandbox::filters(child.pid());
             match seen {
-                None => return Err(StartError::Fork("the first child has ended".to_owned())),
+                None if child.has_ended() => {
+                    return Err(StartError::Fork("the first child has ended".to_owned()));
+                }
+                // Sealed, it hides itself; and this host's /proc hides from a server that is not
+                // root what does so (`hidepid`).
+                None => return Ok(()),
                 seen if seen > filters => return Ok(()),
                 // The deadline of the fork ends this.
                 Some(_) => tokio::time::sleep(LOOK_AGAIN).await,

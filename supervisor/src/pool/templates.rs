@@ -7,12 +7,14 @@
 //!   after [`TEMPLATE_AGE_MAX`](crate::limits::TEMPLATE_AGE_MAX), and at once after a child died of a
 //!   fault or broke the protocol.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use super::lineage::Faults;
 use super::sandbox::Mode;
 use super::spawner::Spawner;
 use super::template::Template;
@@ -24,6 +26,7 @@ use crate::metrics;
 pub struct Templates {
     spawner: Spawner,
     mode: Mode,
+    faults: Arc<Faults>,
     reapers: TaskTracker,
     state: Mutex<State>,
 }
@@ -37,7 +40,7 @@ struct State {
 impl Templates {
     /// Makes none yet.
     pub fn new(spawner: Spawner, mode: Mode, reapers: TaskTracker) -> Self {
-        Self { spawner, mode, reapers, state: Mutex::default() }
+        Self { spawner, mode, faults: Arc::default(), reapers, state: Mutex::default() }
     }
 
     /// Makes a worker.
@@ -57,7 +60,7 @@ impl Templates {
             let made = match state.next.take() {
                 // An error of this kind is the runtime's end.
                 Some(making) => making.await.unwrap_or(Err(StartError::Deadline)),
-                None => make(self.spawner.clone(), self.mode, self.reapers.clone()).await,
+                None => self.make().await,
             };
             state.current = Some(made?);
         }
@@ -66,8 +69,7 @@ impl Templates {
         if forked.is_err() {
             self.retire(state.current.take());
         } else if state.next.is_none() {
-            let making = make(self.spawner.clone(), self.mode, self.reapers.clone());
-            state.next = Some(tokio::spawn(making));
+            state.next = Some(tokio::spawn(self.make()));
         }
         forked
     }
@@ -90,12 +92,16 @@ impl Templates {
             self.reapers.spawn(template.end());
         }
     }
-}
 
-async fn make(spawner: Spawner, mode: Mode, reapers: TaskTracker) -> Result<Template, StartError> {
-    let begun = Instant::now();
-    let spawned = spawner.spawn().await.map_err(StartError::Spawn)?;
-    let template = Template::start(spawned, mode, reapers).await?;
-    metrics::template_started(begun.elapsed());
-    Ok(template)
+    fn make(&self) -> impl Future<Output = Result<Template, StartError>> + Send + 'static {
+        let (spawner, mode) = (self.spawner.clone(), self.mode);
+        let (faults, reapers) = (Arc::clone(&self.faults), self.reapers.clone());
+        async move {
+            let begun = Instant::now();
+            let spawned = spawner.spawn().await.map_err(StartError::Spawn)?;
+            let template = Template::start(spawned, mode, faults, reapers).await?;
+            metrics::template_started(begun.elapsed());
+            Ok(template)
+        }
+    }
 }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attribution::{End, TIMED_OUT, attribute, cause, describe, is};
+use super::attribution::{End, attribute, cause, describe, is};
 use super::group::Group;
 use super::lineage::Lineage;
 use super::process::{Exit, Process};
@@ -32,11 +32,16 @@ use super::sandbox::{self, Judgement, Missing, Mode};
 use super::spawner::Spawned;
 use crate::executions::Outcome as ExecutionOutcome;
 use crate::executions::model::{ErrorDetail, ErrorKind};
-use crate::limits::{EXIT_GRACE, KILL_GRACE, START_DEADLINE};
+use crate::limits::{
+    CONSOLE_FRAMES_MIN, CONSOLE_FRAMES_PER_SEC, EXIT_GRACE, KILL_GRACE, START_DEADLINE,
+};
 use crate::metrics;
 
 /// Bytes read from a worker at a time.
 const READ_BYTES: usize = 16 * 1024;
+
+/// What existing clients match on when the wall clock limit was reached.
+const TIMED_OUT: &str = "Execution timed out";
 
 /// Why a worker did not get ready.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +100,8 @@ pub enum Violation {
     /// Descriptors came that belong to no message, or none where some were due.
     #[error("descriptors that do not match the message")]
     Descriptors,
-    /// More console text than the job allows, or a chunk past the bound.
+    /// More console text than the job allows, a chunk past the bound, an empty one, or far more
+    /// chunks than the time it ran allows.
     #[error("console text past its limit")]
     Console,
 }
@@ -268,9 +274,9 @@ impl Worker {
         let exit = self.exit(&end).await;
         let end = self.explain(end, exit);
         if let Some(lineage) = &self.lineage
-            && is_suspicious(&end, exit)
+            && is_suspicious(&end, exit, timed_out)
         {
-            lineage.distrust();
+            lineage.note_fault(Instant::now().into_std());
         }
         metrics::worker_exit(cause(&end, exit, timed_out));
         let outcome = attribute(end, exit);
@@ -296,7 +302,7 @@ impl Worker {
         let (mut reader, mut writer) = self.socket.split();
         let decoder = &mut self.decoder;
         let mut fatal = None;
-        let mut budget = ConsoleBudget { left: console_bytes, truncated: false };
+        let mut budget = ConsoleBudget::new(console_bytes);
         let mut sent = 0;
         // Once set: the soft stop is out and SIGKILL comes at this time.
         let mut kill_at = None;
@@ -388,25 +394,46 @@ impl Worker {
 
 /// Whether a process ended as an attack on it may end, which has then learned something about the
 /// memory of its siblings. After an end of ours a signal is ours, and that of the processor's limit
-/// is no fault.
-fn is_suspicious(end: &End, exit: Exit) -> bool {
+/// is no fault once the time is over: before, it is the process's own doing.
+fn is_suspicious(end: &End, exit: Exit, timed_out: bool) -> bool {
     match end {
         End::Violation(_) | End::Closed(Some(Fatal { kind: FatalKind::V8, .. })) => true,
-        End::Closed(None) => !is(exit, Signal::XCPU),
+        End::Closed(None) => !(timed_out && is(exit, Signal::XCPU)),
         End::Closed(Some(_)) => matches!(exit, Exit::Signal(_)),
         End::Done(_) | End::OutOfMemory | End::Unresponsive => false,
     }
 }
 
+/// What a worker may still print: bytes, and frames, each of which costs time however small it is.
 struct ConsoleBudget {
     left: u64,
     truncated: bool,
+    begun: Instant,
+    frames: u64,
+    full_frames: u64,
 }
 
 impl ConsoleBudget {
+    fn new(bytes: u64) -> Self {
+        let begun = Instant::now();
+        Self { left: bytes, truncated: false, begun, frames: 0, full_frames: 0 }
+    }
+
     fn take(&mut self, text: &str) -> Result<(), Violation> {
         let bytes = text.len();
-        if self.truncated || bytes > CONSOLE_CHUNK_BYTES_MAX || bytes as u64 > self.left {
+        self.frames += 1;
+        // A character may not fit where a frame ends.
+        if bytes + 4 > CONSOLE_CHUNK_BYTES_MAX {
+            self.full_frames += 1;
+        }
+        let seconds = self.begun.elapsed().as_secs() + 1;
+        let frames_max = CONSOLE_FRAMES_MIN + CONSOLE_FRAMES_PER_SEC * seconds + self.full_frames;
+        let broken = self.truncated
+            || bytes == 0
+            || bytes > CONSOLE_CHUNK_BYTES_MAX
+            || bytes as u64 > self.left
+            || self.frames > frames_max;
+        if broken {
             return Err(Violation::Console);
         }
         self.left -= bytes as u64;
@@ -455,20 +482,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn console_frames_are_bounded_by_bytes_and_by_number() {
+        let mut budget = ConsoleBudget::new(3);
+        assert!(budget.take("").is_err(), "an empty frame costs nothing and never ends");
+        assert!(budget.take("abc").is_ok());
+        assert!(budget.take("d").is_err());
+
+        let mut budget = ConsoleBudget::new(u64::MAX);
+        let at_once = CONSOLE_FRAMES_MIN + CONSOLE_FRAMES_PER_SEC;
+        for _ in 0..at_once {
+            assert!(budget.take("x").is_ok());
+        }
+        // As if no time had passed, however slow the test is.
+        budget.begun = Instant::now();
+        assert!(budget.take("x").is_err());
+        let mut budget = ConsoleBudget::new(u64::MAX);
+        let full = "x".repeat(CONSOLE_CHUNK_BYTES_MAX);
+        for _ in 0..2 * at_once {
+            assert!(budget.take(&full).is_ok(), "full frames are bounded by their bytes");
+        }
+    }
+
+    #[test]
     fn ends_that_may_be_an_attack_cost_the_siblings_their_jobs() {
         let fatal = |kind| End::Closed(Some(Fatal { kind, message: String::new() }));
         let signal = |signal: Signal| Exit::Signal(signal.as_raw());
-        assert!(is_suspicious(&End::Closed(None), signal(Signal::SEGV)));
-        assert!(is_suspicious(&End::Closed(None), signal(Signal::SYS)));
-        assert!(is_suspicious(&End::Closed(None), Exit::Code(0)));
-        assert!(is_suspicious(&fatal(FatalKind::V8), Exit::Code(1)));
-        assert!(is_suspicious(&fatal(FatalKind::OutOfMemory), signal(Signal::SEGV)));
+        assert!(is_suspicious(&End::Closed(None), signal(Signal::SEGV), false));
+        assert!(is_suspicious(&End::Closed(None), signal(Signal::SYS), false));
+        assert!(is_suspicious(&End::Closed(None), Exit::Code(0), false));
+        assert!(is_suspicious(&fatal(FatalKind::V8), Exit::Code(1), false));
+        assert!(is_suspicious(&fatal(FatalKind::OutOfMemory), signal(Signal::SEGV), false));
         let violation = End::Violation(Violation::Console);
-        assert!(is_suspicious(&violation, signal(Signal::KILL)));
+        assert!(is_suspicious(&violation, signal(Signal::KILL), false));
 
-        assert!(!is_suspicious(&fatal(FatalKind::OutOfMemory), Exit::Code(1)));
-        assert!(!is_suspicious(&End::Closed(None), signal(Signal::XCPU)));
-        assert!(!is_suspicious(&End::OutOfMemory, signal(Signal::KILL)));
-        assert!(!is_suspicious(&End::Unresponsive, signal(Signal::KILL)));
+        assert!(!is_suspicious(&fatal(FatalKind::OutOfMemory), Exit::Code(1), false));
+        assert!(is_suspicious(&End::Closed(None), signal(Signal::XCPU), false));
+        assert!(!is_suspicious(&End::Closed(None), signal(Signal::XCPU), true));
+        assert!(!is_suspicious(&End::OutOfMemory, signal(Signal::KILL), false));
+        assert!(!is_suspicious(&End::Unresponsive, signal(Signal::KILL), false));
     }
 }

@@ -593,7 +593,7 @@ pub const PROBES: &[Probe] = &[
         "memory of the host",
         memory::made_writable,
     ),
-    ends("`ENOMEM`", "mremap(past the limit)", "memory of the host", memory::grown),
+    ends("`ENOSYS`", "mremap(past the limit)", "memory of the host", memory::grown),
     ends("`ENOMEM`", "brk(past the limit)", "memory of the host", memory::by_brk),
     works(
         "mprotect(pieces to read-only, until past the limit)",
