@@ -140,16 +140,28 @@ fn is_end_of_stack(address: usize) -> bool {
 
 /// Whether the process may not have even a little more memory.
 fn is_memory_exhausted() -> bool {
+    is_unavailable(EXHAUSTED_BYTES)
+}
+
+/// Whether the process may not have so much more memory.
+fn is_unavailable(bytes: usize) -> bool {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a mapping wherever the kernel likes, given back at once and never touched.
     unsafe {
-        let more = libc::mmap(std::ptr::null_mut(), EXHAUSTED_BYTES, protection, flags, -1, 0);
+        let more = libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0);
         if more != libc::MAP_FAILED {
-            libc::munmap(more, EXHAUSTED_BYTES);
+            libc::munmap(more, bytes);
         }
         more == libc::MAP_FAILED
     }
+}
+
+fn memory_limit_bytes() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes to a valid place.
+    unsafe { libc::getrlimit(libc::RLIMIT_DATA, &raw mut limit) };
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
 /// Comes from `abort`, called where an allocation has failed and is over: nothing is interrupted,
@@ -162,10 +174,15 @@ extern "C" fn on_abort(
 ) {
     // SAFETY: the kernel passes a valid `siginfo_t`; a signal sent by `abort` has a sender.
     let own = unsafe { (*info).si_code == libc::SI_TKILL && (*info).si_pid() == libc::getpid() };
-    let for_memory = allocator::has_failed() || is_memory_exhausted();
+    let own_code = allocator::has_failed();
+    // V8's libraries abort where a large block cannot be had, with a good deal left.
+    let for_memory = own_code || is_unavailable(memory_limit_bytes() / 2);
     if own && for_memory && !SPOKEN.swap(true, Ordering::Relaxed) {
         source_too_large();
-        outbox::speak_and_exit(FatalKind::OutOfMemory, "an allocation failed");
+        outbox::speak(FatalKind::OutOfMemory, "an allocation failed");
+        if own_code {
+            outbox::exit(1);
+        }
     }
     die_of(signal);
 }

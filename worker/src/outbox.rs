@@ -246,11 +246,16 @@ pub(crate) fn write_from_signal() -> bool {
 
 /// Says why the process ends and ends it.
 pub(crate) fn speak_and_exit(kind: FatalKind, message: &str) -> ! {
+    speak(kind, message);
+    exit(1)
+}
+
+/// Says why the process ends.
+pub(crate) fn speak(kind: FatalKind, message: &str) {
     mcp_v8_sandbox::release_reserve();
     if let Some(outbox) = LAST_OUTBOX.get() {
         outbox.last_words(&FromWorker::Fatal(Fatal { kind, message: message.to_owned() }));
     }
-    exit(1)
 }
 
 /// Ends the process now: no destructors, no exit handlers, whatever other threads are doing.

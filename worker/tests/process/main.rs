@@ -213,7 +213,8 @@ fn memory_that_v8_does_not_count_is_reported_as_out_of_memory() {
     ] {
         let run = run(code);
         run.fatal_of(FatalKind::OutOfMemory);
-        assert_eq!(run.status.code(), Some(1), "for {code}");
+        // Of its signal, where V8 aborted; by itself, where our own code did.
+        assert!(!run.status.success(), "for {code}");
         assert_eq!(run.console.is_empty(), !code.starts_with("console"), "for {code}");
     }
 }
