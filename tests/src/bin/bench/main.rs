@@ -3,6 +3,8 @@
 //! ```text
 //! mcp-v8-bench exec [--seconds N] [--only NAME]           closed loops of 1+1, and memory
 //! mcp-v8-bench cpu [--rounds N] [--only NAME]             scripts that calculate, with isolation and without
+//! mcp-v8-bench hostile [--executions N] [--clients N]     normal scripts while others attack
+//! mcp-v8-bench kill [--tries N] [--only NAME]             how late the answer at a time limit is
 //! ```
 //!
 //! # Contract
@@ -15,19 +17,24 @@
 mod bare;
 mod cpu;
 mod exec;
+mod hostile;
+mod kill;
 mod load;
 mod memory;
 mod processes;
 
 use std::time::Duration;
 
-const USAGE: &str =
-    "usage: mcp-v8-bench exec|cpu [--seconds N] [--rounds N] [--only PART OF A NAME]";
+const USAGE: &str = "usage: mcp-v8-bench exec|cpu|hostile|kill [--seconds N] [--rounds N] \
+                     [--executions N] [--clients N] [--tries N] [--only PART OF A NAME]";
 
 /// What was asked for.
 struct Options {
     time: Duration,
     rounds: usize,
+    executions: usize,
+    clients: usize,
+    tries: usize,
     only: String,
 }
 
@@ -40,7 +47,14 @@ impl Options {
 
 #[tokio::main]
 async fn main() {
-    let mut options = Options { time: Duration::from_secs(10), rounds: 7, only: String::new() };
+    let mut options = Options {
+        time: Duration::from_secs(10),
+        rounds: 7,
+        executions: 100_000,
+        clients: 16,
+        tries: 200,
+        only: String::new(),
+    };
     let mut family = String::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -49,6 +63,9 @@ async fn main() {
         match argument.as_str() {
             "--seconds" => options.time = Duration::from_secs(number(value()) as u64),
             "--rounds" => options.rounds = number(value()),
+            "--executions" => options.executions = number(value()),
+            "--clients" => options.clients = number(value()),
+            "--tries" => options.tries = number(value()),
             "--only" => options.only = value(),
             _ => family = argument,
         }
@@ -56,6 +73,8 @@ async fn main() {
     match family.as_str() {
         "exec" => exec::run(&options).await,
         "cpu" => cpu::run(&options).await,
+        "hostile" => hostile::run(&options).await,
+        "kill" => kill::run(&options).await,
         _ => panic!("{USAGE}"),
     }
 }
