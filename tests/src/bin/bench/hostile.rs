@@ -2,15 +2,16 @@
 //! of the normal ones compared with what it is without the attacks.
 //!
 //! # How it is measured
-//! * One client in four is hostile, the others are normal. There is a slot for each client, so that no
-//!   script waits for another to end; what they compete for is the processor.
-//! * Of all executions one in ten is hostile: hostile clients are held back to one for every nine
-//!   normal ones that have ended. What the hostile ones are, and how many of a thousand, is in
-//!   [`KINDS`]. Loops take a whole processor until their limit, which is a second at least, as much as
-//!   hundreds of normal scripts; so their number decides the figure more than all else. The last row
-//!   says what loops alone do when nothing holds them back.
+//! * One client in eight is hostile, the others are normal; each sends its next script when it has the
+//!   answer to the last. There is a slot for each client, so that no script waits for another to end:
+//!   what they compete for is the processor.
+//! * Of ten executions at most one is hostile: hostile clients that are faster are held back. What the
+//!   hostile ones are, and how many of a thousand, is in [`KINDS`]. Four of a thousand run into their
+//!   limit, which is a second at least: as much as hundreds of normal scripts, so that their number
+//!   decides the figure more than all else. The last row says what loops alone do when nothing holds
+//!   them back.
 //! * The rate is normal executions by the time from the first to the last of them. It is compared with
-//!   that of as many normal clients alone, on a server of their own, in turns of the same length.
+//!   that of as many normal clients alone, on a server of their own, in turns.
 //! * No script can make its process crash, as far as is known. So some hold memory and loop until
 //!   they are found by it and sent SIGSEGV; half of these are always the same code, and quarantined
 //!   after three deaths.
@@ -37,10 +38,10 @@ use crate::processes::{Mark, zombies};
 /// Turns of each kind.
 const TURNS: usize = 5;
 
-/// Normal executions for each hostile one.
+/// Normal executions for each hostile one, at least.
 const NORMAL_EACH: usize = 9;
 
-/// Memory the supervisor may gain once it keeps as many executions as it may.
+/// Memory the supervisor may gain in the second half, when it keeps as many executions as it may.
 const GROWTH_BYTES_MAX: u64 = 20 * 1024 * 1024;
 
 /// What normal scripts must keep of their rate.
@@ -86,10 +87,10 @@ const fn kind(
 }
 
 const KINDS: &[Kind] = &[
-    kind("loop", 3, "for (;;) {}", (1, 32), TIMED_OUT),
+    kind("loop", 1, "for (;;) {}", (1, 32), TIMED_OUT),
     kind(
         "microtask storm",
-        2,
+        1,
         "const again = () => queueMicrotask(again); again()",
         (1, 32),
         TIMED_OUT,
@@ -97,12 +98,12 @@ const KINDS: &[Kind] = &[
     kind(
         "promise storm",
         1,
-        "const again = () => Promise.resolve().then(again); again()",
+        "const again = () => { Promise.resolve().then(again) }; again()",
         (1, 32),
         TIMED_OUT,
     ),
-    kind("regular expression", 2, "/^(a+)+$/.test('a'.repeat(60) + 'b')", (1, 32), TIMED_OUT),
-    kind("new Array(1e9).fill(0)", 4, "new Array(1e9).fill(0)", (10, 8), OUT_OF_MEMORY),
+    kind("regular expression", 1, "/^(a+)+$/.test('a'.repeat(60) + 'b')", (1, 32), TIMED_OUT),
+    kind("new Array(1e9).fill(0)", 2, "new Array(1e9).fill(0)", (10, 8), OUT_OF_MEMORY),
     kind(
         "arrays without end",
         60,
@@ -159,7 +160,7 @@ const KINDS: &[Kind] = &[
         (10, 32),
         Right::Failed("unhandled_rejection", "Error: nobody"),
     ),
-    kind("syntax error", 152, "let = = 1", (10, 32), Right::Failed("syntax_error", "SyntaxError")),
+    kind("syntax error", 158, "let = = 1", (10, 32), Right::Failed("syntax_error", "SyntaxError")),
     kind("null thrown", 60, "throw null", (10, 32), Right::Failed("script_error", "Uncaught null")),
     kind(
         "proxy thrown",
@@ -180,7 +181,10 @@ const KINDS: &[Kind] = &[
     kind("the same, killed by SIGSEGV", 3, "for (;;) {}", (10, 128), Right::Killed { same: true }),
 ];
 
-/// A thousand and coprime to it: kinds are spread over each thousand, which has them all.
+/// The first of them.
+const LOOP: usize = 0;
+
+/// Coprime to a thousand: kinds are spread over each thousand, which has them all.
 const SPREAD: usize = 617;
 
 impl Kind {
@@ -289,9 +293,10 @@ impl Target {
     }
 
     /// An attack that nobody has tried before, byte for byte, unless it is meant to be the same.
-    async fn hostile(&self, which: usize) {
-        let kind = &KINDS[which];
+    async fn hostile(&self, attack: Attack) {
         let n = self.hostile.fetch_add(1, Ordering::Relaxed);
+        let which = if attack == Attack::Loops { LOOP } else { Kind::of(n) };
+        let kind = &KINDS[which];
         let code = match kind.right {
             Right::Killed { same: true } => format!("{}{}", self.mark.script(), kind.code),
             Right::Killed { same: false } => format!("{}{} // {n}", self.mark.script(), kind.code),
@@ -378,7 +383,7 @@ struct Tally {
     latencies: Vec<Duration>,
     wall: Duration,
     cpu_secs: f64,
-    /// Hostile executions that ended before the last normal one did.
+    /// Hostile executions, of which the last ones may have ended later.
     hostile: usize,
 }
 
@@ -409,22 +414,46 @@ impl Tally {
     }
 }
 
-/// Runs `normal` normal scripts, and attacks meanwhile.
+/// Runs so many scripts from normal clients and, where they attack, hostile ones.
 async fn turn(
     target: &Arc<Target>,
     clients: (usize, usize),
-    normal: usize,
+    executions: usize,
     attack: Attack,
 ) -> Tally {
+    let left = Arc::new(AtomicUsize::new(executions));
+    let take = |left: &AtomicUsize| {
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    };
+    // Of normal scripts. When the last client has gone, hostile ones hear of it.
     let done = Arc::new(watch::Sender::new(0));
-    let next = Arc::new(AtomicUsize::new(0));
     let (begun, cpu) = (Instant::now(), cpu_seconds(target.server.pid()));
+    let mut hostiles = JoinSet::new();
+    let given = Arc::new(AtomicUsize::new(0));
+    for _ in 0..if attack == Attack::Nothing { 0 } else { clients.1 } {
+        let (target, mut done) = (Arc::clone(target), done.subscribe());
+        let (given, left) = (Arc::clone(&given), Arc::clone(&left));
+        hostiles.spawn(async move {
+            let mut ended = 0;
+            loop {
+                let number = given.fetch_add(1, Ordering::Relaxed);
+                let due = if attack == Attack::Mixed { (number + 1) * NORMAL_EACH } else { 0 };
+                let due = done.wait_for(|done| *done >= due).await.is_ok();
+                if !due || done.has_changed().is_err() || (attack == Attack::Mixed && !take(&left))
+                {
+                    return ended;
+                }
+                target.hostile(attack).await;
+                ended += 1;
+            }
+        });
+    }
     let mut normals = JoinSet::new();
     for _ in 0..clients.0 {
-        let (target, done, next) = (Arc::clone(target), Arc::clone(&done), Arc::clone(&next));
+        let (target, done, left) = (Arc::clone(target), Arc::clone(&done), Arc::clone(&left));
         normals.spawn(async move {
             let mut latencies = Vec::new();
-            while next.fetch_add(1, Ordering::Relaxed) < normal {
+            while take(&left) {
                 let begun = Instant::now();
                 target.normal().await;
                 latencies.push(begun.elapsed());
@@ -433,39 +462,14 @@ async fn turn(
             latencies
         });
     }
-    let mut hostiles = JoinSet::new();
-    let (given, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    for _ in 0..if attack == Attack::Nothing { 0 } else { clients.1 } {
-        let (target, mut done) = (Arc::clone(target), done.subscribe());
-        let (given, ended) = (Arc::clone(&given), Arc::clone(&ended));
-        hostiles.spawn(async move {
-            loop {
-                let number = given.fetch_add(1, Ordering::Relaxed);
-                let which = if attack == Attack::Mixed {
-                    let due = (number + 1) * NORMAL_EACH;
-                    if due > normal {
-                        return;
-                    }
-                    done.wait_for(|done| *done >= due).await.unwrap();
-                    Kind::of(target.hostile.load(Ordering::Relaxed))
-                } else if *done.borrow() == normal {
-                    return;
-                } else {
-                    0
-                };
-                target.hostile(which).await;
-                ended.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
+    drop(done);
     let latencies = normals.join_all().await.concat();
     let (wall, cpu_secs) = (begun.elapsed(), cpu_seconds(target.server.pid()) - cpu);
-    let hostile = ended.load(Ordering::Relaxed);
-    hostiles.join_all().await;
+    let hostile = hostiles.join_all().await.into_iter().sum();
     Tally { latencies, wall, cpu_secs, hostile }
 }
 
-/// Waits until nothing runs and all that is kept ready is ready.
+/// Waits until nothing runs, all that is kept ready is ready, and there are no zombies.
 async fn quiet(server: &Server) {
     until("all workers to be idle", || async {
         let active = server.metric("mcp_v8_executions_active").await;
@@ -473,7 +477,9 @@ async fn quiet(server: &Server) {
         let workers = server.workers().len();
         // And both templates, each with what holds its namespace.
         let all = workers + 4 == server.children().len();
-        (active == 0.0 && idle as usize == workers && all).then_some(())
+        // A process that has just ended is one for a moment; one that stays is waited for in vain.
+        let waited_for = zombies(server).is_empty();
+        (active == 0.0 && idle as usize == workers && all && waited_for).then_some(())
     })
     .await;
 }
@@ -481,9 +487,10 @@ async fn quiet(server: &Server) {
 /// Prints its tables; fails where something was not as it must be.
 pub async fn run(options: &Options) {
     assert_eq!(KINDS.iter().map(|kind| kind.share).sum::<usize>(), 1000);
-    let hostile = (options.clients / 4).max(1);
+    let hostile = (options.clients / 8).max(1);
     let clients = (options.clients.saturating_sub(hostile).max(1), hostile);
-    let normal = options.executions * NORMAL_EACH / (NORMAL_EACH + 1) / TURNS;
+    let each = options.executions / TURNS;
+    let normal = each * NORMAL_EACH / (NORMAL_EACH + 1);
     let (target, peaceful) =
         (Target::start(options.clients).await, Target::start(options.clients).await);
     let pid = target.server.pid();
@@ -491,9 +498,8 @@ pub async fn run(options: &Options) {
     let mut seen = Vec::new();
     for _ in 0..TURNS {
         alone.add(turn(&peaceful, clients, normal, Attack::Nothing).await);
-        mixed.add(turn(&target, clients, normal, Attack::Mixed).await);
+        mixed.add(turn(&target, clients, each, Attack::Mixed).await);
         quiet(&target.server).await;
-        assert_eq!(zombies(&target.server), Vec::<u32>::new());
         seen.push((anonymous_memory_bytes(pid), descriptors(pid), target.server.children().len()));
     }
     let executions = target.normal.load(Ordering::Relaxed) + target.hostile.load(Ordering::Relaxed);
@@ -506,12 +512,12 @@ pub async fn run(options: &Options) {
     );
     println!();
     println!(
-        "| normal scripts | executions | hostile meanwhile | per second | share | p50 ms | p99 ms | processors busy |"
+        "| normal scripts | executions | hostile ones meanwhile | per second | share | p50 ms | p99 ms | processors busy |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     let rate = alone.rate();
     alone.print("alone", rate);
-    mixed.print("beside one hostile to nine", rate);
+    mixed.print(&format!("beside {} hostile clients", clients.1), rate);
     loops.print(&format!("beside {} loops at any time", clients.1), rate);
     println!();
     println!("| hostile | executions | p50 ms | worst ms |");
@@ -543,8 +549,10 @@ pub async fn run(options: &Options) {
     let quarantined = entries.iter().filter(|entry| entry["quarantined"] == true).count();
     let same = *target.deaths.lock().await;
     assert_eq!(quarantined, usize::from(same == QUARANTINE_DEATHS), "{quarantine}");
-    let ((memory, fds, children), (memory_after, fds_after, children_after)) =
-        (seen[0], seen[seen.len() - 1]);
+    // The C library keeps pieces of what was freed, so memory settles later than what is retained,
+    // at twice as much.
+    let ((_, fds, children), (memory, ..)) = (seen[0], seen[TURNS / 2]);
+    let (memory_after, fds_after, children_after) = seen[TURNS - 1];
     if executions / TURNS >= RETAINED_EXECUTIONS_MAX {
         let growth = memory_after.saturating_sub(memory);
         assert!(growth <= GROWTH_BYTES_MAX, "grew by {growth} bytes from {memory}");
