@@ -1,0 +1,80 @@
+//! `mcp-v8-bench`: what executions cost and what the server stands, on the machine it runs on.
+//!
+//! ```text
+//! mcp-v8-bench exec [--seconds N] [--only NAME]           closed loops of 1+1, and memory
+//! mcp-v8-bench cpu [--rounds N] [--only NAME]             scripts that calculate, with isolation and without
+//! mcp-v8-bench hostile [--executions N] [--clients N]     normal scripts while others attack
+//! mcp-v8-bench kill [--tries N] [--only NAME]             how late the answer at a time limit is
+//! ```
+//!
+//! # Contract
+//! * Prints Markdown tables. Every answer is checked, and a wrong one ends the run.
+//! * What is compared was measured in one run, taking turns where it takes long.
+//! * It does not link V8: [`bare`] is a program of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bare;
+mod cpu;
+mod exec;
+mod hostile;
+mod kill;
+mod load;
+mod memory;
+mod processes;
+
+use std::time::Duration;
+
+const USAGE: &str = "usage: mcp-v8-bench exec|cpu|hostile|kill [--seconds N] [--rounds N] \
+                     [--executions N] [--clients N] [--tries N] [--only PART OF A NAME]";
+
+/// What was asked for.
+struct Options {
+    time: Duration,
+    rounds: usize,
+    executions: usize,
+    clients: usize,
+    tries: usize,
+    only: String,
+}
+
+impl Options {
+    /// Whether what has this name is to be measured.
+    fn chosen(&self, name: &str) -> bool {
+        name.contains(&self.only)
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let mut options = Options {
+        time: Duration::from_secs(10),
+        rounds: 7,
+        executions: 100_000,
+        clients: 16,
+        tries: 200,
+        only: String::new(),
+    };
+    let mut family = String::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().expect(USAGE);
+        let number = |text: String| text.parse::<usize>().expect(USAGE);
+        match argument.as_str() {
+            "--seconds" => options.time = Duration::from_secs(number(value()) as u64),
+            "--rounds" => options.rounds = number(value()),
+            "--executions" => options.executions = number(value()),
+            "--clients" => options.clients = number(value()),
+            "--tries" => options.tries = number(value()),
+            "--only" => options.only = value(),
+            _ => family = argument,
+        }
+    }
+    match family.as_str() {
+        "exec" => exec::run(&options).await,
+        "cpu" => cpu::run(&options).await,
+        "hostile" => hostile::run(&options).await,
+        "kill" => kill::run(&options).await,
+        _ => panic!("{USAGE}"),
+    }
+}
