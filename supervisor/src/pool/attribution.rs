@@ -13,8 +13,8 @@
 use mcp_v8_protocol::{Done, FailureKind, Fatal, FatalKind, Outcome};
 use rustix::process::Signal;
 
+use super::error::Violation;
 use super::process::Exit;
-use super::worker::Violation;
 use crate::executions::Outcome as ExecutionOutcome;
 use crate::executions::model::{ErrorDetail, ErrorKind};
 

@@ -16,7 +16,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
-use super::worker::Violation;
+use super::error::Violation;
 use crate::limits::TEMPLATE_DESCRIPTORS_MAX;
 
 /// Bytes read at a time: room for many small frames.

@@ -14,7 +14,9 @@
 
 mod attribution;
 mod breaker;
+mod budget;
 mod channel;
+mod error;
 mod group;
 mod lineage;
 mod logs;
@@ -38,12 +40,13 @@ use tokio_util::task::TaskTracker;
 
 pub use self::breaker::Health;
 use self::breaker::{Breaker, backoff};
+pub use self::error::StartError;
 use self::group::{Group, GroupError};
 use self::lineage::Lineage;
 use self::sandbox::{Judgement, Mode};
 use self::spawner::Spawner;
 use self::templates::Templates;
-pub use self::worker::{ConsoleEvent, StartError, Worker};
+pub use self::worker::{ConsoleEvent, Worker};
 use crate::metrics;
 
 /// How worker processes come to be.

@@ -18,11 +18,12 @@ use tokio_util::task::TaskTracker;
 
 use super::attribution::describe;
 use super::channel::Channel;
+use super::error::{StartError, Violation};
 use super::lineage::{Faults, Lineage};
 use super::process::Process;
 use super::sandbox::{self, Judgement, Mode};
 use super::spawner::Spawned;
-use super::worker::{StartError, Violation, Worker, name};
+use super::worker::{Worker, name};
 use crate::limits::{FORK_DEADLINE, START_DEADLINE, TEMPLATE_AGE_MAX, TEMPLATE_FORKS_MAX};
 
 /// How often the first child is looked at until it has sealed itself.

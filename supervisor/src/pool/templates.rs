@@ -14,11 +14,12 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use super::error::StartError;
 use super::lineage::Faults;
 use super::sandbox::Mode;
 use super::spawner::Spawner;
 use super::template::Template;
-use super::worker::{StartError, Worker};
+use super::worker::Worker;
 use crate::metrics;
 
 /// Makes workers by forking templates.

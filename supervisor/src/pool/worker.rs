@@ -9,14 +9,10 @@
 //! * Why a process died is decided in this order: what we did to it, the record of the kernel's kills
 //!   for lack of memory, its own last words, its exit status.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
-use mcp_v8_protocol::{
-    DecodeError, Decoder, Fatal, FatalKind, FromWorker, Job, Ready, ToWorker, encode,
-};
+use mcp_v8_protocol::{Decoder, Fatal, FatalKind, FromWorker, Job, Ready, ToWorker, encode};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -25,16 +21,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attribution::{End, attribute, cause, describe, is};
+use super::budget::ConsoleBudget;
+use super::error::{StartError, Violation};
 use super::group::Group;
 use super::lineage::Lineage;
 use super::process::{Exit, Process};
-use super::sandbox::{self, Judgement, Missing, Mode};
+use super::sandbox::{self, Judgement, Mode};
 use super::spawner::Spawned;
 use crate::executions::Outcome as ExecutionOutcome;
 use crate::executions::model::{ErrorDetail, ErrorKind};
-use crate::limits::{
-    CONSOLE_FRAMES_MIN, CONSOLE_FRAMES_PER_SEC, EXIT_GRACE, KILL_GRACE, START_DEADLINE,
-};
+use crate::limits::{EXIT_GRACE, KILL_GRACE, START_DEADLINE};
 use crate::metrics;
 
 /// Bytes read from a worker at a time.
@@ -42,69 +38,6 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// What existing clients match on when the wall clock limit was reached.
 const TIMED_OUT: &str = "Execution timed out";
-
-/// Why a worker did not get ready.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Fork or exec failed.
-    #[error("cannot start the worker program: {0}")]
-    Spawn(#[source] io::Error),
-    /// It did not say that it is ready in time.
-    #[error("the worker was not ready within {} s", START_DEADLINE.as_secs())]
-    Deadline,
-    /// It ended first.
-    #[error("the worker ended while starting ({exit}){}", last_words(.fatal))]
-    Died {
-        /// How.
-        exit: String,
-        /// Its last words.
-        fatal: Option<Fatal>,
-    },
-    /// It is of another release.
-    #[error(
-        "the worker is version {theirs}, this server is {}: install both of one release",
-        env!("CARGO_PKG_VERSION")
-    )]
-    Version {
-        /// Its version.
-        theirs: String,
-    },
-    /// It lacks a property that the operator demands.
-    #[error("the sandbox is incomplete: {}", list(.0))]
-    Sandbox(Vec<Missing>),
-    /// A template made no child.
-    #[error("the template made no process: {0}")]
-    Fork(String),
-    /// It sent something else than a greeting.
-    #[error("the worker broke the protocol while starting: {0}")]
-    Protocol(Violation),
-}
-
-fn list(missing: &[Missing]) -> String {
-    missing.iter().map(Missing::to_string).collect::<Vec<_>>().join("; ")
-}
-
-fn last_words(fatal: &Option<Fatal>) -> String {
-    fatal.as_ref().map(|fatal| format!(": {}", fatal.message)).unwrap_or_default()
-}
-
-/// A message that the worker may not send, or not now.
-#[derive(Debug, thiserror::Error)]
-pub enum Violation {
-    /// The bytes are not a frame.
-    #[error(transparent)]
-    Frame(#[from] DecodeError),
-    /// The message does not belong here.
-    #[error("unexpected message {0}")]
-    Unexpected(&'static str),
-    /// Descriptors came that belong to no message, or none where some were due.
-    #[error("descriptors that do not match the message")]
-    Descriptors,
-    /// More console text than the job allows, a chunk past the bound, an empty one, or far more
-    /// chunks than the time it ran allows.
-    #[error("console text past its limit")]
-    Console,
-}
 
 /// Console text as it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -404,43 +337,6 @@ fn is_suspicious(end: &End, exit: Exit, timed_out: bool) -> bool {
     }
 }
 
-/// What a worker may still print: bytes, and frames, each of which costs time however small it is.
-struct ConsoleBudget {
-    left: u64,
-    truncated: bool,
-    begun: Instant,
-    frames: u64,
-    full_frames: u64,
-}
-
-impl ConsoleBudget {
-    fn new(bytes: u64) -> Self {
-        let begun = Instant::now();
-        Self { left: bytes, truncated: false, begun, frames: 0, full_frames: 0 }
-    }
-
-    fn take(&mut self, text: &str) -> Result<(), Violation> {
-        let bytes = text.len();
-        self.frames += 1;
-        // A character may not fit where a frame ends.
-        if bytes + 4 > CONSOLE_CHUNK_BYTES_MAX {
-            self.full_frames += 1;
-        }
-        let seconds = self.begun.elapsed().as_secs() + 1;
-        let frames_max = CONSOLE_FRAMES_MIN + CONSOLE_FRAMES_PER_SEC * seconds + self.full_frames;
-        let broken = self.truncated
-            || bytes == 0
-            || bytes > CONSOLE_CHUNK_BYTES_MAX
-            || bytes as u64 > self.left
-            || self.frames > frames_max;
-        if broken {
-            return Err(Violation::Console);
-        }
-        self.left -= bytes as u64;
-        Ok(())
-    }
-}
-
 /// Reads what is there; 0 at the end of the stream, errors included.
 async fn read_some(
     reader: &mut (impl AsyncReadExt + Unpin),
@@ -480,28 +376,6 @@ pub(super) fn name(message: &FromWorker) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn console_frames_are_bounded_by_bytes_and_by_number() {
-        let mut budget = ConsoleBudget::new(3);
-        assert!(budget.take("").is_err(), "an empty frame costs nothing and never ends");
-        assert!(budget.take("abc").is_ok());
-        assert!(budget.take("d").is_err());
-
-        let mut budget = ConsoleBudget::new(u64::MAX);
-        let at_once = CONSOLE_FRAMES_MIN + CONSOLE_FRAMES_PER_SEC;
-        for _ in 0..at_once {
-            assert!(budget.take("x").is_ok());
-        }
-        // As if no time had passed, however slow the test is.
-        budget.begun = Instant::now();
-        assert!(budget.take("x").is_err());
-        let mut budget = ConsoleBudget::new(u64::MAX);
-        let full = "x".repeat(CONSOLE_CHUNK_BYTES_MAX);
-        for _ in 0..2 * at_once {
-            assert!(budget.take(&full).is_ok(), "full frames are bounded by their bytes");
-        }
-    }
 
     #[test]
     fn ends_that_may_be_an_attack_cost_the_siblings_their_jobs() {
