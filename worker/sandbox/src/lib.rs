@@ -72,6 +72,8 @@ pub struct Sandbox {
     wanted: bool,
     role: Role,
     supervisor: Option<u32>,
+    /// Children are in a process namespace of their own.
+    own_processes: bool,
     parent: Option<Parent>,
     mappings: Option<Mappings>,
     reports: Vec<LayerReport>,
@@ -84,6 +86,7 @@ impl Sandbox {
             wanted,
             role,
             supervisor: None,
+            own_processes: false,
             parent: None,
             mappings: None,
             reports: Vec::new(),
@@ -118,7 +121,9 @@ impl Sandbox {
         parent.die_with_it()?;
         self.parent = Some(parent);
         let role = self.role;
-        self.put_on(Layer::Namespaces, || namespaces::enter(role));
+        let mut own_processes = false;
+        self.put_on(Layer::Namespaces, || namespaces::enter(role, &mut own_processes));
+        self.own_processes = own_processes;
         if self.is_on(Layer::Namespaces) {
             self.put_on(Layer::Root, root::pivot_to_nothing);
         } else if self.wanted {
@@ -152,7 +157,7 @@ impl Sandbox {
         if !self.is_on(Layer::SystemCalls) {
             forker.leave_calls_open();
         }
-        if self.is_on(Layer::Namespaces)
+        if self.own_processes
             && let Some(parent) = self.parent.take()
         {
             forker.hold_namespace(parent.into_pidfd())?;

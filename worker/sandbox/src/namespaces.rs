@@ -21,8 +21,9 @@ pub(crate) enum NamespaceError {
 }
 
 /// Enters the namespaces. The children of a template are in a process namespace of their own, in
-/// which neither the template nor anything else of the host has a number.
-pub(crate) fn enter(role: Role) -> Result<(), NamespaceError> {
+/// which neither the template nor anything else of the host has a number; `own_processes` tells
+/// whether that is so, also after an error.
+pub(crate) fn enter(role: Role, own_processes: &mut bool) -> Result<(), NamespaceError> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     // The files below belong to root while the process may not be looked into, as after a change
     // of user.
@@ -40,6 +41,7 @@ pub(crate) fn enter(role: Role) -> Result<(), NamespaceError> {
     }
     // SAFETY: the process has one thread and no descriptor table is unshared.
     unsafe { unshare_unsafe(flags) }.map_err(NamespaceError::Unshare)?;
+    *own_processes = flags.contains(UnshareFlags::NEWPID);
     // An unprivileged process may map its group only after giving up changing groups.
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/uid_map", &format!("{user} {user} 1\n"))?;
