@@ -119,6 +119,9 @@ pub const QUARANTINE_ENTRIES_MAX: usize = 1024;
 /// Bytes kept of how the last worker died, which may be in the worker's words.
 pub const QUARANTINE_REASON_BYTES_MAX: usize = 512;
 
+/// Blocks of memory from this size on, in bytes, go back to the system as soon as they are free.
+pub const LARGE_BLOCK_BYTES: i32 = 128 * 1024;
+
 /// How long a stopping server waits for running scripts before it stops them.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 

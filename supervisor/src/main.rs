@@ -4,13 +4,14 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use mcp_v8_supervisor::cli::{self, Command};
-use mcp_v8_supervisor::{exec, http, server};
+use mcp_v8_supervisor::{allocator, exec, http, server};
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of a command line or start that failed, as clap uses it.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    allocator::configure();
     let args = match cli::parse(std::env::args_os()) {
         Ok(args) => args,
         // Help and version go to stdout with code 0, errors to stderr with code 2.
