@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -124,7 +125,9 @@ async def test_a_worker_that_is_killed(connect, http_server, number):
                 await printed.wait()
             # Whichever has the job: idle ones are replaced unnoticed.
             for process in descendants(http_server.process.pid):
-                os.kill(process.pid, number)
+                # Some end with those before them.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
         assert answer["status"] == "failed" and answer["error_detail"]["kind"] == "worker_crashed", answer
         assert answer["output"] == "x\n"
         after = (await client.call_tool("run_js", {"code": "1 + 1"})).structured_content

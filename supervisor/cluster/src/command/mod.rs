@@ -1,0 +1,109 @@
+//! What can be asked of the cluster. A log entry holds a [`Batch`] of commands.
+//!
+//! # Contract
+//! * A command carries all that `apply` needs: times and ids travel in it.
+//! * Every command can be sent twice: either what it names makes the second one harmless (an
+//!   execution and its attempt), or it carries an id of its own and `apply` answers a known id with
+//!   the first answer.
+//! * Variants are only ever added at the end: their position is their encoding.
+
+pub mod executions;
+pub mod heaps;
+pub mod nodes;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use self::executions::{
+    Cancel, Complete, End, Expire, Key, Limits, Owner, Part, PartKind, Reassign, Status, Submit,
+    Text,
+};
+pub use self::heaps::{DeleteHeapTags, SetHeapTags};
+pub use self::nodes::{Found, NodeDown, NodeUp};
+
+/// One change of the replicated state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Gives the cluster its id.
+    Found(Found),
+    /// A node has started.
+    NodeUp(NodeUp),
+    /// A node is lost, or has stopped.
+    NodeDown(NodeDown),
+    /// A piece of a text that is too long for one command.
+    Part(Part),
+    /// Accepts an execution.
+    Submit(Submit),
+    /// Ends one.
+    Complete(Complete),
+    /// Asks for the end of one.
+    Cancel(Cancel),
+    /// Gives an execution of a lost node to another.
+    Reassign(Reassign),
+    /// Forgets what is old.
+    Expire(Expire),
+    /// Sets tags of a heap.
+    SetHeapTags(SetHeapTags),
+    /// Deletes tags of a heap.
+    DeleteHeapTags(DeleteHeapTags),
+}
+
+/// The answer to one command, in the order of the commands of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done, or already done.
+    Done,
+    /// The execution that stands for this submission; an earlier one when the key was known.
+    Accepted(Uuid),
+    /// The idempotency key belongs to another submission.
+    KeyConflict,
+    /// The node has this epoch.
+    Epoch(u64),
+    /// The id of the cluster, given by the first command that named one.
+    Cluster(Uuid),
+    /// There is no such execution.
+    NoExecution,
+    /// The execution has ended.
+    Ended(Status),
+    /// The execution has gone on under another attempt or owner.
+    Fenced,
+    /// There are more tags than a heap may have.
+    TooManyTags,
+    /// The entry came from openraft, not from a client.
+    None,
+}
+
+/// The commands of one log entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch(pub Arc<Vec<Command>>);
+
+impl Batch {
+    /// An entry's worth of commands.
+    pub fn new(commands: Vec<Command>) -> Self {
+        Self(Arc::new(commands))
+    }
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} commands", self.0.len())
+    }
+}
+
+impl Serialize for Batch {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_slice().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::<Command>::deserialize(deserializer).map(Self::new)
+    }
+}
+
+#[cfg(test)]
+mod tests;

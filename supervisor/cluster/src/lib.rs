@@ -1,0 +1,27 @@
+//! The replicated state of mcp-v8.
+//!
+//! ```text
+//!   executions, sessions, heaps           (the supervisor)
+//!          │ propose(Command)  ▲ Observer, reads
+//!   ┌──────▼───────────────────┴──┐
+//!   │ node     Raft, bootstrap, membership, leases, forwarding
+//!   │ net      connections between nodes
+//!   │ state    apply(Command): deterministic
+//!   │ store    sled, fdatasync, snapshots
+//!   └─────────────────────────────┘
+//! ```
+//!
+//! # Architecture invariants
+//! * State changes only in [`state::apply`], which reads no clock, no randomness and no I/O besides
+//!   its own rows.
+//! * Nothing is acknowledged that is not on the disks of a majority ([`store`]).
+
+pub mod codec;
+pub mod command;
+pub mod http;
+pub mod limits;
+pub mod net;
+pub mod node;
+pub mod state;
+pub mod store;
+pub mod types;

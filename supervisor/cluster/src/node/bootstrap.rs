@@ -1,0 +1,363 @@
+//! How a node finds its cluster: which node it is, and whether it founds one.
+//!
+//! # Contract
+//! * A node that has been a member is that member again, whatever it is told.
+//! * Founders: a node that was never a member and names peers answers nothing but its status until
+//!   a majority of the list, itself included, is there with the same list and was never a member
+//!   either. Then each of them starts with the same first entry, so it does not matter which do.
+//! * Once any of the list is a member, nobody founds: those that are left wait to be contacted. One
+//!   whose name is known with another disk joins as a new node instead.
+//! * `--join` never founds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::Node;
+use super::config::Config;
+use super::status::Status;
+use crate::limits::{STATUS_BYTES_MAX, STATUS_MS_MAX};
+use crate::types::{Member, NodeId};
+
+/// Between two looks around.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The first membership.
+type Founders = BTreeMap<NodeId, Member>;
+
+/// Finds out which node this is; and the first membership, if it is a founder. `None` when it can
+/// never be told.
+pub async fn find(node: &Node) -> Option<(NodeId, Option<Founders>)> {
+    let config = node.config();
+    let identity = node.store().identity();
+    if let Some(id) = identity.node {
+        return Some((id, None));
+    }
+    let found = if let Some(join) = &config.join {
+        let id = NodeId::joined(&config.name, identity.storage);
+        ask_in(node, std::slice::from_ref(join)).await;
+        (id, None)
+    } else if config.peers.is_empty() {
+        // Alone: a cluster of one, that others can join if it has a port.
+        let id = NodeId::founder(&config.name);
+        let founders = [(id.clone(), this_member(node, Some(identity.storage)))].into();
+        (id, Some(founders))
+    } else {
+        look_around(node).await
+    };
+    let (id, fingerprint) = (found.0.clone(), fingerprint(&node.inner.context.founders()));
+    let kept = node
+        .store()
+        .set_identity(|identity| {
+            identity.node = Some(id);
+            if config.join.is_none() && !config.alone() {
+                identity.fingerprint = Some(fingerprint);
+            }
+        })
+        .await;
+    if let Err(error) = kept {
+        tracing::error!(%error, "the identity of this node cannot be kept");
+        node.inner.looking.send_replace(Some(error.to_string()));
+        return None;
+    }
+    Some(found)
+}
+
+fn this_member(node: &Node, storage: Option<uuid::Uuid>) -> Member {
+    let config = node.config();
+    Member {
+        address: config.advertise.clone(),
+        storage,
+        votes: !config.learner,
+        runs_scripts: config.runs_scripts,
+    }
+}
+
+/// FNV-1a: it tells lists apart, it proves nothing.
+pub fn fingerprint(list: &str) -> u64 {
+    list.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Looks at the peers until it is clear who this node is.
+async fn look_around(node: &Node) -> (NodeId, Option<Founders>) {
+    let config = node.config();
+    let mut said = String::new();
+    loop {
+        let seen = statuses(config.peers.iter().map(|peer| peer.address.clone())).await;
+        let waiting = match decide(node, &seen) {
+            Decision::Found(founders) => return (NodeId::founder(&config.name), Some(founders)),
+            Decision::Wait => {
+                tracing::info!("the cluster exists; waiting for its leader");
+                return (NodeId::founder(&config.name), None);
+            }
+            Decision::JoinAgain => {
+                tracing::warn!(
+                    "the cluster knows this node with another disk: joining as a new one"
+                );
+                let seeds: Vec<String> = seen.keys().cloned().collect();
+                ask_in(node, &seeds).await;
+                return (NodeId::joined(&config.name, node.store().identity().storage), None);
+            }
+            Decision::LookAgain(waiting) => waiting,
+        };
+        if waiting != said {
+            tracing::info!("{waiting}");
+            node.inner.looking.send_replace(Some(waiting.clone()));
+            said = waiting;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+enum Decision {
+    /// Start with this membership.
+    Found(Founders),
+    /// Start and wait.
+    Wait,
+    /// Join under a new id.
+    JoinAgain,
+    /// Not yet, and why.
+    LookAgain(String),
+}
+
+/// What the statuses of the peers, by address, mean.
+fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
+    let config = node.config();
+    let storage = node.store().identity().storage;
+    if let Some(status) = seen.values().find(|status| status.member) {
+        let mine = status.members.iter().filter(|member| member.name == config.name);
+        let mut known = false;
+        for member in mine {
+            match member.storage_id {
+                None => return Decision::Wait,
+                Some(disk) if disk == storage && !member.id.contains('~') => return Decision::Wait,
+                Some(_) => known = true,
+            }
+        }
+        if known || status.cluster_id.is_some() {
+            return Decision::JoinAgain;
+        }
+        return Decision::LookAgain(format!(
+            "the cluster that {} belongs to does not know this node, '{}': it has the members {}. \
+             Start this node with --join={} to enter it",
+            status.node_id,
+            config.name,
+            names(status),
+            config.peers[0].address,
+        ));
+    }
+    let Some(list) = named(config, seen) else {
+        return Decision::LookAgain(
+            "waiting for the peers that --peers gives no name for".to_owned(),
+        );
+    };
+    let ours = founders_list(config, &list);
+    if let Some(other) = seen.values().find(|status| {
+        status.founders.as_deref().is_some_and(|founders| !same_list(founders, &ours))
+    }) {
+        return Decision::LookAgain(format!(
+            "--peers does not match: this node was started with {ours}, {} with {}. Make the lists \
+             the same on all nodes, each without itself",
+            other.node_id,
+            other.founders.as_deref().unwrap_or_default(),
+        ));
+    }
+    let all = config.peers.len() + 1;
+    let here = seen.len() + 1;
+    if here * 2 <= all {
+        let missing: Vec<&str> = config
+            .peers
+            .iter()
+            .map(|peer| peer.address.as_str())
+            .filter(|address| !seen.contains_key(*address))
+            .collect();
+        return Decision::LookAgain(format!(
+            "waiting for a majority of {all} founders; not reached: {}",
+            missing.join(", ")
+        ));
+    }
+    let mut founders: Founders = list
+        .into_iter()
+        .map(|(name, address)| {
+            // The same on every founder: what only some of them know stays out.
+            let member = Member { address, storage: None, votes: true, runs_scripts: true };
+            (NodeId::founder(&name), member)
+        })
+        .collect();
+    let own = Member { storage: None, votes: true, runs_scripts: true, ..this_member(node, None) };
+    founders.insert(NodeId::founder(&config.name), own);
+    Decision::Found(founders)
+}
+
+fn names(status: &Status) -> String {
+    let names: Vec<&str> = status.members.iter().map(|member| member.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// The peers with their names, those that were not given taken from their statuses.
+fn named(config: &Config, seen: &BTreeMap<String, Status>) -> Option<Vec<(String, String)>> {
+    let named = |peer: &super::config::Seed| {
+        let name = peer.name.clone();
+        let name = name.or_else(|| Some(seen.get(&peer.address)?.node_id.clone()))?;
+        Some((name, peer.address.clone()))
+    };
+    config.peers.iter().map(named).collect()
+}
+
+fn founders_list(config: &Config, peers: &[(String, String)]) -> String {
+    let mut list: Vec<String> =
+        peers.iter().map(|(name, address)| format!("{name}@{address}")).collect();
+    list.push(format!("{}@{}", config.name, config.advertise));
+    list.sort_unstable();
+    list.join(",")
+}
+
+/// Whether two lists name the same addresses, and the same names where both give one.
+fn same_list(one: &str, other: &str) -> bool {
+    let parts = |list: &str| {
+        let mut parts: Vec<(String, String)> = list
+            .split(',')
+            .filter_map(|part| part.split_once('@'))
+            .map(|(name, address)| (address.to_owned(), name.to_owned()))
+            .collect();
+        parts.sort_unstable();
+        parts
+    };
+    let (one, other) = (parts(one), parts(other));
+    one.len() == other.len()
+        && one.iter().zip(&other).all(|((address_a, name_a), (address_b, name_b))| {
+            address_a == address_b && (name_a == name_b || name_a == "?" || name_b == "?")
+        })
+}
+
+/// Asks members of a cluster, in turn and again, to let this node in.
+async fn ask_in(node: &Node, seeds: &[String]) {
+    let mut said = String::new();
+    loop {
+        for seed in seeds {
+            match post_join(node, seed).await {
+                Ok(()) => return,
+                Err(problem) => {
+                    let waiting = format!("{seed} does not let this node in: {problem}");
+                    if waiting != said {
+                        tracing::warn!("{waiting}; trying again");
+                        node.inner.looking.send_replace(Some(waiting.clone()));
+                        said = waiting;
+                    }
+                }
+            }
+        }
+        sleep(LOOK_AGAIN * 5).await;
+    }
+}
+
+/// The body of `POST /raft/join`.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct JoinBody {
+    /// The name of the node.
+    pub node_id: String,
+    /// Where its cluster port is reached.
+    pub addr: String,
+    /// Whether it stays a learner.
+    #[serde(default)]
+    pub as_learner: bool,
+    /// Its disk, when it says so itself.
+    #[serde(default)]
+    pub storage_id: Option<uuid::Uuid>,
+    /// Whether it runs scripts.
+    #[serde(default = "yes")]
+    pub runs_scripts: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Asks a member to let this node in, or to note its new address.
+pub async fn post_join(node: &Node, seed: &str) -> Result<(), String> {
+    let config = node.config();
+    let body = JoinBody {
+        node_id: config.name.clone(),
+        addr: config.advertise.clone(),
+        as_learner: config.learner,
+        storage_id: Some(node.store().identity().storage),
+        runs_scripts: config.runs_scripts,
+    };
+    // A struct of texts and flags.
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let asking = request(seed, Method::POST, "/raft/join", body);
+    // The leader commits it before it answers.
+    let (status, body) =
+        timeout(Duration::from_secs(10), asking).await.map_err(|_| "no answer".to_owned())??;
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Statuses of those that answer, by address.
+pub async fn statuses(
+    addresses: impl IntoIterator<Item = String>,
+) -> BTreeMap<String, Status> {
+    let mut asking = JoinSet::new();
+    for address in addresses {
+        asking.spawn(async move {
+            let ask = request(&address, Method::GET, "/raft/status", Vec::new());
+            let answer = timeout(Duration::from_millis(STATUS_MS_MAX), ask).await;
+            let (_, body) = answer.ok()?.ok()?;
+            Some((address, serde_json::from_slice(&body).ok()?))
+        });
+    }
+    asking.join_all().await.into_iter().flatten().collect()
+}
+
+/// One request to the cluster port of another node.
+async fn request(
+    address: &str,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<(StatusCode, Bytes), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let stream = TcpStream::connect(address).await.map_err(|error| text(&error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| text(&error))?;
+    let _driving = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, address)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| text(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| text(&error))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), STATUS_BYTES_MAX).collect().await;
+    Ok((status, body.map_err(|error| text(&error))?.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_the_same_whatever_their_order_and_with_names_left_out() {
+        let one = "node1@a:1,node2@b:1,node3@c:1";
+        assert!(same_list(one, "node3@c:1,node1@a:1,?@b:1"));
+        assert!(!same_list(one, "node1@a:1,node2@b:1"));
+        assert!(!same_list(one, "node1@a:1,node2@b:1,node3@d:1"));
+        assert!(!same_list(one, "node1@a:1,node2@b:1,node4@c:1"));
+        assert_ne!(fingerprint(one), fingerprint("node1@a:1"));
+    }
+}

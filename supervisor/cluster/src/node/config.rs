@@ -1,0 +1,294 @@
+//! What a node is told when it starts.
+
+use std::path::PathBuf;
+
+use crate::limits::{ADDRESS_BYTES_MAX, LOG_KEEP_ENTRIES};
+use crate::types::{NameError, check_name};
+
+/// Another member, as `--peers` names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// Its name, when it was given.
+    pub name: Option<String>,
+    /// Its cluster port, `host:port`.
+    pub address: String,
+}
+
+/// Intervals of Raft, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two signs of life of a leader.
+    pub heartbeat: u64,
+    /// Silence after which a follower stands for election, at least.
+    pub election_min: u64,
+    /// And at most.
+    pub election_max: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { heartbeat: 100, election_min: 300, election_max: 500 }
+    }
+}
+
+/// Why timing flags cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimingError {
+    /// The window is empty.
+    #[error(
+        "--election-timeout-min={min} must be below --election-timeout-max={max}: each node picks \
+         its timeout between them"
+    )]
+    Window {
+        /// `--election-timeout-min`.
+        min: u64,
+        /// `--election-timeout-max`.
+        max: u64,
+    },
+    /// A follower would stand for election between two heartbeats.
+    #[error(
+        "--heartbeat-interval={heartbeat} must be below --election-timeout-min={min}, better a fifth \
+         of it"
+    )]
+    Heartbeat {
+        /// `--heartbeat-interval`.
+        heartbeat: u64,
+        /// `--election-timeout-min`.
+        min: u64,
+    },
+    /// Zero, or so large that it must be a mistake.
+    #[error("--{flag}={value}; accepted: 1 to 60000 milliseconds")]
+    Range {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: u64,
+    },
+}
+
+impl Timing {
+    /// Checks that elections can work.
+    ///
+    /// # Errors
+    /// [`TimingError`] naming the flags.
+    pub fn check(&self) -> Result<(), TimingError> {
+        for (flag, value) in [
+            ("heartbeat-interval", self.heartbeat),
+            ("election-timeout-min", self.election_min),
+            ("election-timeout-max", self.election_max),
+        ] {
+            if !(1..=60_000).contains(&value) {
+                return Err(TimingError::Range { flag, value });
+            }
+        }
+        if self.election_min >= self.election_max {
+            let (min, max) = (self.election_min, self.election_max);
+            return Err(TimingError::Window { min, max });
+        }
+        if self.heartbeat >= self.election_min {
+            let (heartbeat, min) = (self.heartbeat, self.election_min);
+            return Err(TimingError::Heartbeat { heartbeat, min });
+        }
+        Ok(())
+    }
+
+    /// Whether heartbeats are rarer than a fifth of the election timeout.
+    pub fn is_tight(&self) -> bool {
+        self.heartbeat * 5 > self.election_min
+    }
+}
+
+/// Everything a node is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name.
+    pub name: String,
+    /// Where its store is.
+    pub path: PathBuf,
+    /// Where others reach its cluster port; empty for a node without one.
+    pub advertise: String,
+    /// The other founders; seeds for a node that is a member already.
+    pub peers: Vec<Seed>,
+    /// A member of a running cluster to join.
+    pub join: Option<String>,
+    /// Whether it stays a learner.
+    pub learner: bool,
+    /// Whether it runs scripts.
+    pub runs_scripts: bool,
+    /// Intervals.
+    pub timing: Timing,
+    /// Entries after which a snapshot is made.
+    pub snapshot_entries: u64,
+}
+
+/// Why a node cannot be what it is told to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Its name.
+    #[error("--node-id: {0}")]
+    Name(#[from] NameError),
+    /// Its timing.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
+    /// An address.
+    #[error("--{flag}: '{address}' is not host:port")]
+    Address {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        address: String,
+    },
+    /// It lists itself.
+    #[error(
+        "--peers lists this node itself ({0}): it names the other members only"
+    )]
+    Itself(String),
+    /// A peer is there twice.
+    #[error("--peers names {0} twice")]
+    Twice(String),
+    /// It would found and join at once.
+    #[error("--peers founds a cluster and --join enters a running one: give one of them")]
+    PeersAndJoin,
+}
+
+impl Config {
+    /// Checks what can be checked without the network.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the flag.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_name(&self.name)?;
+        self.timing.check()?;
+        if !self.advertise.is_empty() {
+            check_address("advertise-addr", &self.advertise)?;
+        }
+        if let Some(join) = &self.join {
+            check_address("join", join)?;
+            if !self.peers.is_empty() {
+                return Err(ConfigError::PeersAndJoin);
+            }
+        }
+        for (at, peer) in self.peers.iter().enumerate() {
+            check_address("peers", &peer.address)?;
+            if let Some(name) = &peer.name {
+                check_name(name)?;
+            }
+            if peer.name.as_ref() == Some(&self.name) || peer.address == self.advertise {
+                return Err(ConfigError::Itself(peer.address.clone()));
+            }
+            let same = |other: &Seed| {
+                other.address == peer.address || (other.name.is_some() && other.name == peer.name)
+            };
+            if self.peers[..at].iter().any(same) {
+                return Err(ConfigError::Twice(peer.address.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is alone: no port for others.
+    pub fn alone(&self) -> bool {
+        self.advertise.is_empty()
+    }
+
+    /// The same for openraft.
+    pub(crate) fn raft(&self) -> openraft::Config {
+        openraft::Config {
+            cluster_name: "mcp-v8".to_owned(),
+            heartbeat_interval: self.timing.heartbeat,
+            election_timeout_min: self.timing.election_min,
+            election_timeout_max: self.timing.election_max,
+            install_snapshot_timeout: 60_000,
+            max_payload_entries: 1024,
+            // Entries as long as there are any: a snapshot only for who is behind the log.
+            replication_lag_threshold: u64::MAX / 2,
+            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            max_in_snapshot_log_to_keep: LOG_KEEP_ENTRIES,
+            purge_batch_size: 256,
+            backoff: "20ms 50ms 100ms ..250ms".to_owned(),
+            broadcast_submitted_on_append: Some(true),
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            ..openraft::Config::default()
+        }
+    }
+}
+
+/// Whether a text is `host:port`.
+///
+/// # Errors
+/// [`ConfigError::Address`] with the flag it came from.
+pub fn check_address(flag: &'static str, address: &str) -> Result<(), ConfigError> {
+    let error = || ConfigError::Address {
+        flag,
+        address: address.chars().take(ADDRESS_BYTES_MAX).collect(),
+    };
+    let (host, port) = address.rsplit_once(':').ok_or_else(error)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-[]:%".contains(c);
+    let valid = address.len() <= ADDRESS_BYTES_MAX
+        && !host.is_empty()
+        && host.chars().all(plain)
+        && (!host.contains(':') || host.starts_with('['))
+        && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if valid { Ok(()) } else { Err(error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            name: "node1".to_owned(),
+            path: PathBuf::new(),
+            advertise: "10.0.0.1:4000".to_owned(),
+            peers: vec![
+                Seed { name: Some("node2".to_owned()), address: "10.0.0.2:4000".to_owned() },
+                Seed { name: None, address: "node3:4000".to_owned() },
+            ],
+            join: None,
+            learner: false,
+            runs_scripts: true,
+            timing: Timing::default(),
+            snapshot_entries: 2000,
+        }
+    }
+
+    #[test]
+    fn the_guides_settings_pass_and_impossible_ones_name_their_flags() {
+        assert_eq!(config().check(), Ok(()));
+        assert!(config().raft().validate().is_ok());
+        let cloud = Timing { heartbeat: 200, election_min: 1000, election_max: 2000 };
+        assert!(cloud.check().is_ok() && !cloud.is_tight());
+        assert!(Timing::default().is_tight());
+        for (timing, flag) in [
+            (Timing { heartbeat: 300, ..Timing::default() }, "--heartbeat-interval"),
+            (Timing { election_min: 500, ..Timing::default() }, "--election-timeout-min"),
+            (Timing { election_max: 60_001, ..Timing::default() }, "--election-timeout-max"),
+            (Timing { heartbeat: 0, ..Timing::default() }, "--heartbeat-interval"),
+        ] {
+            let error = timing.check().unwrap_err().to_string();
+            assert!(error.contains(flag), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_is_refused() {
+        let with = |name: Option<&str>, address: &str| {
+            let mut config = config();
+            let name = name.map(str::to_owned);
+            config.peers.push(Seed { name, address: address.to_owned() });
+            config.check()
+        };
+        assert!(matches!(with(Some("node1"), "a:1"), Err(ConfigError::Itself(_))));
+        assert!(matches!(with(None, "10.0.0.1:4000"), Err(ConfigError::Itself(_))));
+        assert!(matches!(with(Some("node2"), "a:1"), Err(ConfigError::Twice(_))));
+        assert!(matches!(with(None, "node3:4000"), Err(ConfigError::Twice(_))));
+        for address in ["node4", "node4:", ":4000", "node4:0", "node4:65536", "a b:1", "::1:4000"] {
+            assert!(matches!(with(None, address), Err(ConfigError::Address { .. })), "{address}");
+        }
+        assert_eq!(with(None, "[::1]:4000"), Ok(()));
+        let both = Config { join: Some("a:1".to_owned()), ..config() };
+        assert_eq!(both.check(), Err(ConfigError::PeersAndJoin));
+    }
+}

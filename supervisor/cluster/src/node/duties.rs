@@ -1,0 +1,288 @@
+//! What a node does by itself: it renews its lease; a leader looks after the others.
+
+use std::time::{Duration, SystemTime};
+
+use openraft::async_runtime::WatchReceiver;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use uuid::Uuid;
+
+use super::Node;
+use super::bootstrap::{post_join, statuses};
+use crate::command::{Command, Expire, Found, NodeDown, NodeUp, Owner, Reassign, Reply};
+use crate::limits::{
+    EXECUTION_BYTES_DEFAULT, EXECUTION_ROWS_DEFAULT, EXPIRE_AFTER_MS_DEFAULT, FENCE_MS, RENEW_MS,
+};
+use crate::net::message::{Request, Response};
+use crate::state::{executions, nodes};
+
+/// How often a leader looks.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a node without a leader waits before it tells the cluster its address.
+const SILENT: Duration = Duration::from_secs(2);
+
+/// The error of an execution that nobody is left to run, as owners describe errors.
+pub const NODE_LOST: &str = r#"{"kind":"node_lost","message":"The node that ran the script was lost, and so were the attempts after it. Run it again.","stack":null,"line":null,"column":null}"#;
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Takes an epoch and keeps it; takes another one when it was lost.
+pub async fn renew(node: Node) {
+    tell_address(&node).await;
+    loop {
+        let incarnation = Uuid::new_v4();
+        let up = NodeUp {
+            node: node.name().to_owned(),
+            incarnation,
+            runs_scripts: node.config().runs_scripts,
+        };
+        let epoch = match node.propose(Command::NodeUp(up)).await {
+            Ok(proposed) => match proposed.reply {
+                Reply::Epoch(epoch) => epoch,
+                _ => continue,
+            },
+            Err(error) => {
+                tracing::info!(%error, "this node cannot come up yet");
+                tell_address(&node).await;
+                sleep(LOOK).await;
+                continue;
+            }
+        };
+        tracing::info!(epoch, "this node is up");
+        node.inner.epoch.send_replace(Some(epoch));
+        hold(&node, epoch).await;
+        // From here on what runs here may run elsewhere.
+        node.inner.epoch.send_replace(None);
+        if let Some(application) = node.inner.application.get() {
+            application.fenced();
+        }
+    }
+}
+
+/// Renews until the epoch is over or may be.
+async fn hold(node: &Node, epoch: u64) {
+    let mut every = interval(Duration::from_millis(RENEW_MS));
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A new leader gives a full lease, and what it knows of us is at least as old as the epoch.
+    let mut acknowledged = Instant::now();
+    let fence = Duration::from_millis(FENCE_MS);
+    loop {
+        let left = (acknowledged + fence).saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            tracing::warn!(epoch, "no leader has heard of this node for too long: it stops what it runs");
+            return;
+        }
+        let sent = Instant::now();
+        let renewal = renewal(node, epoch);
+        match timeout(left.min(Duration::from_millis(RENEW_MS)), renewal).await {
+            Ok(Some(true)) => acknowledged = sent,
+            Ok(Some(false)) => {
+                tracing::warn!(epoch, "the cluster has declared this node lost: it stops what it runs");
+                return;
+            }
+            Ok(None) => {
+                sleep(LOOK).await;
+                continue;
+            }
+            Err(_) => continue,
+        }
+        every.tick().await;
+    }
+}
+
+/// Whether the leader still knows this epoch; `None` without an answer.
+async fn renewal(node: &Node, epoch: u64) -> Option<bool> {
+    let leader = node.leader()?;
+    let request = Request::Renew { node: node.name().to_owned(), epoch };
+    let response = if Some(&leader) == node.id().as_ref() {
+        node.renewed(node.name(), epoch)
+    } else {
+        let patience = Duration::from_millis(RENEW_MS);
+        node.peer(&leader)?.call(&request, patience).await.ok()?
+    };
+    match response {
+        Response::Renewed(known) => Some(known),
+        _ => None,
+    }
+}
+
+impl Node {
+    /// A node has given a sign of life.
+    pub(super) fn renewed(&self, name: &str, epoch: u64) -> Response {
+        let (Some(metrics), true) = (self.metrics(), self.is_leader()) else {
+            return Response::NotLeader(self.leader());
+        };
+        if self.without_majority().is_some() {
+            return Response::NotLeader(None);
+        }
+        match nodes::node(self.rows(), name) {
+            Ok(Some(row)) if row.epoch > epoch || (row.epoch == epoch && !row.up) => {
+                Response::Renewed(false)
+            }
+            Ok(_) => {
+                self.inner.leases.renew(metrics.current_term, name, epoch);
+                Response::Renewed(true)
+            }
+            Err(error) => Response::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// Tells the cluster where this node is, when that is not what the cluster thinks.
+async fn tell_address(node: &Node) {
+    let config = node.config();
+    if config.alone() {
+        return;
+    }
+    let begun = Instant::now();
+    loop {
+        let members = node.inner.context.members();
+        let known = node.id().and_then(|id| members.get(&id).cloned());
+        let right = known.as_ref().is_some_and(|member| member.address == config.advertise);
+        if right && node.leader().is_some() {
+            return;
+        }
+        // Found by its old address or not at all: nobody contacts it.
+        if begun.elapsed() > SILENT || (known.is_some() && !right) {
+            let mut seeds: Vec<String> =
+                members.values().map(|member| member.address.clone()).collect();
+            seeds.extend(config.peers.iter().map(|peer| peer.address.clone()));
+            seeds.extend(config.join.clone());
+            seeds.retain(|seed| *seed != config.advertise && !seed.is_empty());
+            for address in statuses(seeds).await.into_keys() {
+                match post_join(node, &address).await {
+                    Ok(()) => return,
+                    Err(problem) => tracing::debug!(%address, %problem, "not told"),
+                }
+            }
+            if begun.elapsed() > SILENT * 2 {
+                return;
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// What a leader does as long as it leads.
+pub async fn lead(node: Node) {
+    let mut every = interval(LOOK);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = 0_u64;
+    loop {
+        every.tick().await;
+        keep_cluster(&node).await;
+        if !node.is_leader() || node.without_majority().is_some() {
+            continue;
+        }
+        looks += 1;
+        if let Err(error) = look(&node, looks).await {
+            tracing::warn!(%error, "a duty of the leader failed; trying again");
+        }
+    }
+}
+
+/// Notes the id of the cluster once it is known.
+async fn keep_cluster(node: &Node) {
+    if node.store().identity().cluster.is_some() {
+        return;
+    }
+    if let Ok(Some(cluster)) = nodes::cluster(node.rows())
+        && let Err(error) = node.store().set_identity(|identity| identity.cluster = Some(cluster)).await
+    {
+        tracing::error!(%error, "the id of the cluster cannot be kept");
+    }
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+async fn look(node: &Node, looks: u64) -> Result<(), Failed> {
+    if nodes::cluster(node.rows())?.is_none() {
+        node.propose(Command::Found(Found { cluster: Uuid::new_v4() })).await?;
+    }
+    let all = nodes::nodes(node.rows())?;
+    let up: Vec<(String, u64)> = all
+        .iter()
+        .filter(|(_, row)| row.up)
+        .map(|(name, row)| (name.clone(), row.epoch))
+        .collect();
+    let term = node.metrics().map_or(0, |metrics| metrics.current_term);
+    for (name, epoch) in node.inner.leases.expired(term, &up) {
+        tracing::warn!(node = name, epoch, "lost: it has not renewed its lease");
+        node.propose(Command::NodeDown(NodeDown { node: name, epoch })).await?;
+    }
+    reassign(node).await?;
+    node.look_after_members().await;
+    // About once in ten seconds.
+    if looks.is_multiple_of(40) {
+        let kept = executions::kept(node.rows())?;
+        if kept.rows > 0 {
+            let expire = Expire {
+                before_ms: now_ms().saturating_sub(EXPIRE_AFTER_MS_DEFAULT),
+                rows_max: EXECUTION_ROWS_DEFAULT,
+                bytes_max: EXECUTION_BYTES_DEFAULT,
+            };
+            node.propose(Command::Expire(expire)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives executions of lost nodes to others.
+async fn reassign(node: &Node) -> Result<(), Failed> {
+    let all = nodes::nodes(node.rows())?;
+    let is_up = |owner: &Owner| {
+        all.iter().any(|(name, row)| *name == owner.node && row.up && row.epoch == owner.epoch)
+    };
+    let mut load: Vec<(usize, Owner)> = all
+        .iter()
+        .filter(|(_, row)| row.up && row.runs_scripts)
+        .map(|(name, row)| (0, Owner { node: name.clone(), epoch: row.epoch }))
+        .collect();
+    let running = executions::running(node.rows())?;
+    for (_, row) in &running {
+        if let Some((count, _)) = load.iter_mut().find(|(_, owner)| *owner == row.owner) {
+            *count += 1;
+        }
+    }
+    for (execution, row) in running.iter().filter(|(_, row)| !is_up(&row.owner)) {
+        let to = load.iter_mut().min_by_key(|(count, _)| *count);
+        // Nobody runs scripts at the moment: somebody will.
+        let Some((count, to)) = to else { return Ok(()) };
+        *count += 1;
+        tracing::info!(%execution, attempt = row.attempt, to = to.node, "its node was lost: given to another");
+        let reassign = Reassign {
+            execution: *execution,
+            from_attempt: row.attempt,
+            to: Some(to.clone()),
+            at_ms: now_ms(),
+            error: NODE_LOST.to_owned(),
+        };
+        node.propose(Command::Reassign(reassign)).await?;
+    }
+    Ok(())
+}
+
+/// For the metrics: whether Raft itself has failed.
+impl Node {
+    /// Returns when Raft has stopped by itself, with the reason: the process should end then.
+    pub async fn failed(&self) -> String {
+        loop {
+            let Some(raft) = self.raft() else {
+                sleep(LOOK).await;
+                continue;
+            };
+            let mut metrics = raft.metrics();
+            loop {
+                if let Err(error) = &metrics.borrow_watched().running_state {
+                    return error.to_string();
+                }
+                if metrics.changed().await.is_err() {
+                    return "its task has ended".to_owned();
+                }
+            }
+        }
+    }
+}

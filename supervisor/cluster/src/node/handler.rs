@@ -1,0 +1,161 @@
+//! Answers the calls of other nodes.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use openraft::storage::Snapshot;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Node;
+use crate::limits::{BARRIER_MS_MAX, PROPOSE_MS_MAX};
+use crate::net::message::{Request, Response};
+use crate::net::server::Handler;
+use crate::store::snapshot::{self, SnapshotFile};
+use crate::types::{SnapshotMeta, Vote};
+
+/// Answers on one connection.
+#[derive(Debug)]
+pub struct Answers {
+    node: Node,
+    /// The snapshot that comes in on this connection.
+    incoming: Mutex<Option<Incoming>>,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    vote: Vote,
+    meta: SnapshotMeta,
+    path: Temporary,
+    file: std::fs::File,
+    bytes: u64,
+}
+
+/// A file that is removed unless it was renamed.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It is not there any more when it was whole.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Answers {
+    /// For a new connection.
+    pub fn new(node: Node) -> Self {
+        Self { node, incoming: Mutex::new(None) }
+    }
+
+    fn begin(&self, vote: Vote, meta: SnapshotMeta) -> io::Result<()> {
+        let directory = self.node.store().path().join(snapshot::DIRECTORY);
+        let path = directory.join(format!("{}.incoming", uuid::Uuid::new_v4().simple()));
+        let path = Temporary(path);
+        let file = std::fs::File::create(&path.0)?;
+        *self.incoming.lock() = Some(Incoming { vote, meta, path, file, bytes: 0 });
+        Ok(())
+    }
+
+    async fn bytes(&self, bytes: Vec<u8>) -> Result<Response, String> {
+        let incoming = self.incoming.lock().take();
+        let mut incoming = incoming.ok_or("bytes of no snapshot")?;
+        if bytes.is_empty() {
+            return self.install(incoming).await;
+        }
+        let written = tokio::task::spawn_blocking(move || {
+            incoming.bytes += bytes.len() as u64;
+            incoming.file.write_all(&bytes).map(|()| incoming)
+        });
+        let incoming = written.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        *self.incoming.lock() = Some(incoming);
+        Ok(Response::Continue)
+    }
+
+    async fn install(&self, incoming: Incoming) -> Result<Response, String> {
+        let Incoming { vote, meta, path, file, bytes } = incoming;
+        let directory = self.node.store().path().join(snapshot::DIRECTORY);
+        let index = meta.last_log_id.as_ref().map_or(0, |id| id.index());
+        let expected = meta.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            file.sync_all()?;
+            let meta = snapshot::check(&path.0)?;
+            if meta != expected {
+                return Err(io::Error::other("it is of another position than announced"));
+            }
+            let whole = directory.join(format!("{index:020}.snapshot"));
+            std::fs::rename(&path.0, &whole)?;
+            std::fs::File::open(&directory)?.sync_all()?;
+            Ok(SnapshotFile { path: whole, bytes })
+        });
+        let snapshot = checked.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let raft = self.node.raft().ok_or("this node is starting")?;
+        let installed = raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await;
+        installed.map(Response::Snapshot).map_err(|error| error.to_string())
+    }
+}
+
+impl Handler for Answers {
+    async fn handle(&self, request: Request) -> Response {
+        let Some(raft) = self.node.raft() else {
+            return Response::Refused("this node is still looking for its cluster".to_owned());
+        };
+        let fatal = |error: &dyn std::fmt::Display| Response::Unknown(error.to_string());
+        match request {
+            Request::Append(rpc) => match raft.append_entries(rpc).await {
+                Ok(response) => Response::Append(response),
+                Err(error) => fatal(&error),
+            },
+            Request::Vote(rpc) => match raft.vote(rpc).await {
+                Ok(response) => Response::Vote(response),
+                Err(error) => fatal(&error),
+            },
+            Request::PreVote(rpc) => match raft.pre_vote(rpc).await {
+                Ok(response) => Response::Vote(response),
+                Err(error) => fatal(&error),
+            },
+            Request::Transfer(rpc) => match raft.handle_transfer_leader(rpc).await {
+                Ok(response) => Response::Transfer(response),
+                Err(error) => fatal(&error),
+            },
+            Request::SnapshotBegin { vote, meta } => match self.begin(vote, meta) {
+                Ok(()) => Response::Continue,
+                Err(error) => Response::Refused(error.to_string()),
+            },
+            Request::SnapshotBytes(bytes) => match self.bytes(bytes).await {
+                Ok(response) => response,
+                Err(problem) => Response::Refused(problem),
+            },
+            Request::Propose(commands) => {
+                let patience = Duration::from_millis(PROPOSE_MS_MAX);
+                self.node.propose_here(commands, patience).await
+            }
+            Request::Barrier => {
+                let deadline = Instant::now() + Duration::from_millis(BARRIER_MS_MAX);
+                self.node.barrier_here(deadline).await
+            }
+            Request::Renew { node, epoch } => self.node.renewed(&node, epoch),
+            Request::Join(join) => self.node.join_here(join).await.into(),
+            Request::Leave { node } => self.node.leave_here(&node).await.into(),
+            Request::TransferTo { node } => {
+                self.node.transfer_here(node.as_deref()).await.into()
+            }
+            Request::Application(body) => match self.node.inner.application.get() {
+                Some(application) => Response::Application(application.call(body).await),
+                None => Response::Refused("this node is starting".to_owned()),
+            },
+        }
+    }
+
+    fn in_order(&self, request: &Request) -> bool {
+        matches!(
+            request,
+            Request::Append(_)
+                | Request::Vote(_)
+                | Request::PreVote(_)
+                | Request::SnapshotBegin { .. }
+                | Request::SnapshotBytes(_)
+        )
+    }
+}

@@ -1,0 +1,332 @@
+//! Who belongs to the cluster: joining, leaving, handing leadership over.
+//!
+//! # Contract
+//! * Everything is a change of the membership in the log; the leader does it, whoever is asked.
+//! * Joining is idempotent by name and disk. A node with a known name and another disk takes the
+//!   place of the old one only when that one is silent.
+//! * A change that would leave a membership without a living majority is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::Instant as _;
+use openraft::async_runtime::WatchReceiver;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::Node;
+use super::bootstrap::{JoinBody, statuses};
+use super::config::check_address;
+use crate::limits::{LEASE_MS, PROPOSE_MS_MAX};
+use crate::net::message::{Join, Request, Response};
+use crate::types::{Member, NodeId, check_name};
+
+/// How many entries a learner may lack and still become a voter.
+const CAUGHT_UP_ENTRIES: u64 = 200;
+
+/// How long handing leadership over may take.
+const TRANSFER: Duration = Duration::from_millis(1500);
+
+/// Why a membership is not changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MembershipError {
+    /// This is not the leader.
+    #[error("this node does not lead")]
+    NotLeader(Option<NodeId>),
+    /// There is no leader, or it has no majority.
+    #[error("the cluster has no leader at the moment; try again")]
+    NoLeader,
+    /// It makes no sense, or would do harm.
+    #[error("{0}")]
+    Refused(String),
+    /// It may or may not have happened.
+    #[error("it may or may not have happened: {0}; look at the status and try again")]
+    Unknown(String),
+}
+
+impl From<Result<(), MembershipError>> for Response {
+    fn from(result: Result<(), MembershipError>) -> Self {
+        match result {
+            Ok(()) => Self::Done,
+            Err(MembershipError::NotLeader(leader)) => Self::NotLeader(leader),
+            Err(MembershipError::NoLeader) => Self::NotLeader(None),
+            Err(MembershipError::Refused(problem)) => Self::Refused(problem),
+            Err(MembershipError::Unknown(problem)) => Self::Unknown(problem),
+        }
+    }
+}
+
+fn refused(problem: impl Into<String>) -> MembershipError {
+    MembershipError::Refused(problem.into())
+}
+
+impl Node {
+    /// Lets a node in, or notes its new address.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn join(&self, body: JoinBody) -> Result<(), MembershipError> {
+        check_name(&body.node_id).map_err(|error| refused(format!("`node_id`: {error}")))?;
+        if check_address("addr", &body.addr).is_err() {
+            return Err(refused(format!("`addr` is '{}'; accepted: host:port", body.addr)));
+        }
+        let join = Join {
+            name: body.node_id,
+            address: body.addr,
+            storage: body.storage_id,
+            learner: body.as_learner,
+            runs_scripts: body.runs_scripts,
+        };
+        self.ask_leader(Request::Join(join)).await
+    }
+
+    /// Removes a node.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn leave(&self, name: &str) -> Result<(), MembershipError> {
+        self.ask_leader(Request::Leave { node: name.to_owned() }).await
+    }
+
+    /// Hands leadership to the named node, else to the one that lacks least.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn transfer_to(&self, name: Option<&str>) -> Result<(), MembershipError> {
+        self.ask_leader(Request::TransferTo { node: name.map(str::to_owned) }).await
+    }
+
+    async fn ask_leader(&self, request: Request) -> Result<(), MembershipError> {
+        let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX / 2);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(MembershipError::NoLeader);
+            }
+            let response: Response = match self.leader() {
+                None => Response::NotLeader(None),
+                Some(leader) if Some(&leader) == self.id().as_ref() => match &request {
+                    Request::Join(join) => self.join_here(join.clone()).await.into(),
+                    Request::Leave { node } => self.leave_here(node).await.into(),
+                    Request::TransferTo { node } => self.transfer_here(node.as_deref()).await.into(),
+                    _ => return Err(refused("no change of the membership")),
+                },
+                Some(leader) => match self.peer(&leader) {
+                    Some(peer) => peer
+                        .call(&request, Duration::from_millis(PROPOSE_MS_MAX))
+                        .await
+                        .unwrap_or_else(|error| Response::Unknown(error.to_string())),
+                    None => Response::NotLeader(None),
+                },
+            };
+            match response {
+                Response::Done => return Ok(()),
+                Response::Refused(problem) => return Err(MembershipError::Refused(problem)),
+                Response::Unknown(problem) => return Err(MembershipError::Unknown(problem)),
+                _ => sleep(Duration::from_millis(50).min(left)).await,
+            }
+        }
+    }
+
+    fn check_leads(&self) -> Result<(), MembershipError> {
+        if !self.is_leader() {
+            return Err(MembershipError::NotLeader(self.leader()));
+        }
+        match self.without_majority() {
+            Some(_) => Err(MembershipError::NoLeader),
+            None => Ok(()),
+        }
+    }
+
+    /// Members and which of them vote.
+    fn membership(&self) -> (BTreeMap<NodeId, Member>, BTreeSet<NodeId>) {
+        let Some(metrics) = self.metrics() else { return Default::default() };
+        let membership = metrics.membership_config.membership();
+        let nodes = membership.nodes().map(|(id, member)| (id.clone(), member.clone()));
+        (nodes.collect(), membership.voter_ids().collect())
+    }
+
+    /// Whether a member has answered lately, as this leader sees it.
+    fn hears(&self, id: &NodeId) -> bool {
+        if Some(id) == self.id().as_ref() {
+            return true;
+        }
+        let Some(metrics) = self.metrics() else { return false };
+        let heard = metrics.heartbeat.and_then(|heard| heard.get(id).cloned().flatten());
+        heard.is_some_and(|heard| heard.elapsed() < Duration::from_millis(LEASE_MS / 2))
+    }
+
+    async fn change(
+        &self,
+        change: ChangeMembers<NodeId, Member>,
+        retain: bool,
+    ) -> Result<(), MembershipError> {
+        let raft = self.raft().ok_or(MembershipError::NoLeader)?;
+        let patience = Duration::from_millis(PROPOSE_MS_MAX);
+        match tokio::time::timeout(patience, raft.change_membership(change, retain)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => match error.forward_to_leader() {
+                Some(to) => Err(MembershipError::NotLeader(to.leader_id.clone())),
+                None => Err(MembershipError::Unknown(error.to_string())),
+            },
+            Err(_) => Err(MembershipError::Unknown("not committed in time".to_owned())),
+        }
+    }
+
+    /// Lets a node in, as the leader.
+    pub(super) async fn join_here(&self, join: Join) -> Result<(), MembershipError> {
+        self.check_leads()?;
+        let storage = match join.storage {
+            Some(storage) => storage,
+            None => self.ask_disk(&join).await?,
+        };
+        let (members, voters) = self.membership();
+        let member = Member {
+            address: join.address.clone(),
+            storage: Some(storage),
+            votes: !join.learner,
+            runs_scripts: join.runs_scripts,
+        };
+        let joined = NodeId::joined(&join.name, storage);
+        let same_name: Vec<_> = members.iter().filter(|(id, _)| id.name() == join.name).collect();
+        let known = same_name.iter().find(|(id, known)| {
+            **id == joined || known.storage.is_none_or(|known| known == storage)
+        });
+        if let Some((id, known)) = known {
+            let votes = if voters.contains(id) { known.votes } else { member.votes };
+            let member = Member { votes, ..member };
+            if **known == member {
+                return Ok(());
+            }
+            let nodes = [((*id).clone(), member)].into();
+            return self.change(ChangeMembers::SetNodes(nodes), true).await;
+        }
+        if let Some((old, known)) = same_name.iter().find(|(id, _)| self.hears(id)) {
+            return Err(refused(format!(
+                "the name '{}' belongs to a living node at {} with another disk ({old}); choose \
+                 another --node-id, or stop that node first",
+                join.name, known.address,
+            )));
+        }
+        if let Some((id, _)) = members
+            .iter()
+            .find(|(id, known)| known.address == join.address && id.name() != join.name)
+        {
+            return Err(refused(format!(
+                "the address {} belongs to node '{}'; remove that one first (POST /raft/leave)",
+                join.address,
+                id.name(),
+            )));
+        }
+        tracing::info!(node = join.name, address = join.address, "joins");
+        self.change(ChangeMembers::AddNodes([(joined, member)].into()), true).await
+    }
+
+    /// Asks a node for its disk, when whoever lets it in does not say.
+    async fn ask_disk(&self, join: &Join) -> Result<Uuid, MembershipError> {
+        let status = statuses([join.address.clone()]).await.remove(&join.address).ok_or_else(|| {
+            refused(format!("{} does not answer GET /raft/status; start the node first", join.address))
+        })?;
+        if status.node_id == join.name {
+            Ok(status.storage_id)
+        } else {
+            let (address, there) = (&join.address, &status.node_id);
+            Err(refused(format!("the node at {address} is '{there}', not '{}'", join.name)))
+        }
+    }
+
+    /// Removes a node, as the leader.
+    pub(super) async fn leave_here(&self, name: &str) -> Result<(), MembershipError> {
+        self.check_leads()?;
+        let (members, voters) = self.membership();
+        let gone: BTreeSet<NodeId> = members.keys().filter(|id| id.name() == name).cloned().collect();
+        if gone.is_empty() {
+            // It has left already, or never was.
+            return Ok(());
+        }
+        let rest: BTreeSet<NodeId> = voters.difference(&gone).cloned().collect();
+        if rest.len() == voters.len() {
+            return self.change(ChangeMembers::RemoveNodes(gone), false).await;
+        }
+        if rest.is_empty() {
+            return Err(refused(format!("'{name}' is the last voter; a cluster has at least one")));
+        }
+        let alive = rest.iter().filter(|id| self.hears(id)).count();
+        if alive * 2 <= rest.len() {
+            return Err(refused(format!(
+                "without '{name}' there would be {} voters of which {alive} are heard of: no \
+                 majority. Bring others back, or remove one that is silent first",
+                rest.len(),
+            )));
+        }
+        tracing::info!(node = name, "leaves");
+        self.change(ChangeMembers::ReplaceAllVoters(rest), false).await?;
+        let learners: BTreeSet<NodeId> = gone.difference(&voters).cloned().collect();
+        if learners.is_empty() {
+            return Ok(());
+        }
+        self.change(ChangeMembers::RemoveNodes(learners), false).await
+    }
+
+    /// Hands leadership over, as the leader; returns when the other one has it.
+    pub(super) async fn transfer_here(&self, name: Option<&str>) -> Result<(), MembershipError> {
+        self.check_leads()?;
+        let (_, voters) = self.membership();
+        let (Some(raft), Some(me)) = (self.raft(), self.id()) else {
+            return Err(MembershipError::NoLeader);
+        };
+        let metrics = raft.metrics().borrow_watched().clone();
+        let replication = metrics.replication.unwrap_or_default();
+        let target = match name {
+            Some(name) => voters.iter().find(|id| id.name() == name).cloned().ok_or_else(|| {
+                let names: Vec<&str> = voters.iter().map(NodeId::name).collect();
+                refused(format!("'{name}' is no voter; voters: {}", names.join(", ")))
+            })?,
+            None => voters
+                .iter()
+                .filter(|id| **id != me && self.hears(id))
+                .max_by_key(|id| replication.get(*id).cloned().flatten())
+                .cloned()
+                .ok_or_else(|| refused("no other voter is heard of"))?,
+        };
+        if target == me {
+            return Ok(());
+        }
+        if !self.hears(&target) {
+            return Err(refused(format!("'{}' is not heard of", target.name())));
+        }
+        let unknown = |error: &dyn std::fmt::Display| MembershipError::Unknown(error.to_string());
+        raft.trigger().transfer_leader(target.clone()).await.map_err(|error| unknown(&error))?;
+        let deadline = Instant::now() + TRANSFER;
+        while Instant::now() < deadline {
+            match self.leader() {
+                Some(leader) if leader == target => return Ok(()),
+                _ => self.leader_change(Duration::from_millis(20)).await,
+            }
+        }
+        Err(unknown(&format!("'{}' has not taken over within {TRANSFER:?}", target.name())))
+    }
+
+    /// Makes voters of those who have caught up; removes whose place they take.
+    pub(super) async fn look_after_members(&self) {
+        let (members, voters) = self.membership();
+        let Some(metrics) = self.metrics() else { return };
+        let Some(replication) = metrics.replication else { return };
+        let last = metrics.last_log_index.unwrap_or_default();
+        let ready = members.iter().find(|(id, member)| {
+            let matched = replication.get(*id).cloned().flatten().map(|id| id.index());
+            let near = matched.is_some_and(|matched| matched + CAUGHT_UP_ENTRIES >= last);
+            member.votes && !voters.contains(*id) && near && self.hears(id)
+        });
+        let Some((id, _)) = ready else { return };
+        let replaced = |other: &&NodeId| other.name() == id.name() && *other != id;
+        let mut next: BTreeSet<NodeId> =
+            voters.iter().filter(|other| !replaced(other)).cloned().collect();
+        next.insert(id.clone());
+        tracing::info!(node = %id, "has caught up and votes from now on");
+        if let Err(error) = self.change(ChangeMembers::ReplaceAllVoters(next), false).await {
+            tracing::warn!(node = %id, %error, "does not vote yet");
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! One node of the cluster: Raft, and what an operator and the server above ask of it.
+//!
+//! # Contract
+//! * [`Node::propose`] returns after the command is on the disks of a majority and applied on the
+//!   leader; on an error that says so, it may or may not have happened, and may be proposed again.
+//! * [`Node::barrier`] returns once this node's rows reflect everything that was acknowledged
+//!   anywhere before it was called.
+//! * Raft has threads of its own: what the server does cannot hold its heartbeats up.
+
+mod barrier;
+mod bootstrap;
+pub mod config;
+mod context;
+mod duties;
+mod handler;
+mod lease;
+mod membership;
+mod network;
+mod propose;
+pub mod status;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Raft, RaftMetrics};
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::barrier::Unavailable;
+pub use self::bootstrap::JoinBody;
+use self::barrier::Barrier;
+use self::config::{Config, ConfigError};
+pub use self::context::{Context, HELLO, PROTOCOL, RaftNode, STREAM_PATH, hello_header, read_hello};
+use self::context::Dialer;
+use self::handler::Answers;
+use self::lease::Leases;
+pub use self::membership::MembershipError;
+use self::network::Network;
+use self::propose::Proposer;
+pub use self::propose::{ProposeError, Proposed};
+use crate::command::Owner;
+use crate::limits::BARRIER_MS_MAX;
+use crate::net::message::{Request, Response};
+use crate::net::{CallError, Hello, Peer, Refused};
+use crate::state::Change;
+use crate::store::{LogStore, Observer, OpenError, Store};
+use crate::types::{NodeId, Types};
+
+/// The server above.
+pub trait Application: Send + Sync + 'static {
+    /// Rows have changed on this node. Must return at once.
+    fn applied(&self, changes: &[Change]);
+
+    /// All rows were replaced. Must return at once.
+    fn replaced(&self);
+
+    /// This node may have been declared lost: what it runs must end now, and does not count.
+    fn fenced(&self);
+
+    /// Answers a call of the server on another node.
+    fn call(&self, body: Vec<u8>) -> BoxFuture<'static, Vec<u8>>;
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it was told makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The threads of Raft cannot be started.
+    #[error("cannot start the threads of Raft: {0}")]
+    Threads(io::Error),
+    /// openraft does not accept the settings.
+    #[error("the settings of Raft: {0}")]
+    Raft(String),
+}
+
+/// A node. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    context: Arc<Context>,
+    log: LogStore,
+    application: Arc<OnceLock<Arc<dyn Application>>>,
+    proposer: Proposer,
+    barrier: Barrier,
+    leases: Leases,
+    applied: watch::Receiver<u64>,
+    /// Epoch of this node, once it is up.
+    epoch: watch::Sender<Option<u64>>,
+    /// Why the node does not find its cluster.
+    looking: watch::Sender<Option<String>>,
+    calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    runtime: Mutex<Option<Runtime>>,
+    handle: Handle,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// Passes what the state machine does on to the server, once there is one.
+struct Passing(Arc<OnceLock<Arc<dyn Application>>>);
+
+impl Observer for Passing {
+    fn applied(&self, _: u64, changes: &[Change]) {
+        if !changes.is_empty()
+            && let Some(application) = self.0.get()
+        {
+            application.applied(changes);
+        }
+    }
+
+    fn replaced(&self, _: u64) {
+        if let Some(application) = self.0.get() {
+            application.replaced();
+        }
+    }
+}
+
+impl Node {
+    /// Opens the store and starts; finds, founds or joins the cluster in the background.
+    ///
+    /// Blocks while the store opens.
+    ///
+    /// # Errors
+    /// [`StartError`], with what to do about it.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        config.check()?;
+        let settings =
+            config.raft().validate().map_err(|error| StartError::Raft(error.to_string()))?;
+        let store = Store::open(&config.path, &config.name)?;
+        let log = store.log()?;
+        let application = Arc::new(OnceLock::new());
+        let machine = store.machine(Arc::new(Passing(Arc::clone(&application))))?;
+        let applied = machine.watch_applied();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("raft")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let handle = runtime.handle().clone();
+        let context = Arc::new(Context { config, store, raft: OnceLock::new() });
+        let (proposer, proposals) = Proposer::new();
+        let (barrier, barriers) = Barrier::new();
+        let inner = Arc::new(Inner {
+            context,
+            log: log.clone(),
+            application,
+            proposer,
+            barrier,
+            leases: Leases::default(),
+            applied,
+            epoch: watch::Sender::new(None),
+            looking: watch::Sender::new(None),
+            calls: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            runtime: Mutex::new(Some(runtime)),
+            handle,
+        });
+        let node = Self { inner };
+        let starting = node.clone();
+        node.spawn(async move {
+            let Some((id, founders)) = bootstrap::find(&starting).await else { return };
+            let network = Network { context: Arc::clone(&starting.inner.context) };
+            let raft = Raft::new(id, Arc::new(settings), network, log, machine).await;
+            let raft = match raft {
+                Ok(raft) => raft,
+                Err(error) => {
+                    starting.inner.looking.send_replace(Some(error.to_string()));
+                    tracing::error!(%error, "Raft does not start");
+                    return;
+                }
+            };
+            if let Some(founders) = founders
+                && let Err(error) = raft.initialize(founders).await
+            {
+                // Another founder was faster; the same entry is on its way from there.
+                tracing::debug!(%error, "not initialised here");
+            }
+            // Set once, by this task.
+            let _ = starting.inner.context.raft.set(raft);
+            starting.inner.looking.send_replace(None);
+            starting.spawn(duties::renew(starting.clone()));
+            starting.spawn(duties::lead(starting.clone()));
+        });
+        node.spawn(propose::run(node.clone(), proposals));
+        node.spawn(barrier::run(node.clone(), barriers));
+        Ok(node)
+    }
+
+    /// Runs something on the threads of Raft, until the node stops.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.inner.stop.clone();
+        self.inner.tasks.spawn_on(
+            async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = task => {}
+                }
+            },
+            &self.inner.handle,
+        );
+    }
+
+    /// Connects the server above; once.
+    pub fn attach(&self, application: Arc<dyn Application>) {
+        // A second one would be a mistake of ours, and changes nothing.
+        let _ = self.inner.application.set(application);
+    }
+
+    /// The name that the operator gave.
+    pub fn name(&self) -> &str {
+        &self.inner.context.config.name
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &Config {
+        &self.inner.context.config
+    }
+
+    /// The threads of Raft, for the cluster port.
+    pub fn handle(&self) -> &Handle {
+        &self.inner.handle
+    }
+
+    /// The replicated rows, as far as they are applied here.
+    pub fn rows(&self) -> &sled::Tree {
+        self.inner.context.store.rows()
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.inner.context.store
+    }
+
+    fn raft(&self) -> Option<&RaftNode> {
+        self.inner.context.raft.get()
+    }
+
+    fn metrics(&self) -> Option<RaftMetrics<Types>> {
+        self.raft().map(|raft| raft.metrics().borrow_watched().clone())
+    }
+
+    /// The leader, as far as this node knows.
+    fn leader(&self) -> Option<NodeId> {
+        self.raft().and_then(|raft| raft.metrics().borrow_watched().current_leader.clone())
+    }
+
+    fn id(&self) -> Option<NodeId> {
+        self.raft().map(|raft| raft.node_id().clone())
+    }
+
+    fn is_leader(&self) -> bool {
+        self.leader().is_some_and(|leader| Some(leader) == self.id())
+    }
+
+    /// The name of the leader, when there is one.
+    pub fn leader_name(&self) -> Option<String> {
+        self.leader().map(|leader| leader.name().to_owned())
+    }
+
+    /// This node as an owner of executions: in its present epoch, once it has one.
+    pub fn owner(&self) -> Option<Owner> {
+        let epoch = (*self.inner.epoch.borrow())?;
+        Some(Owner { node: self.name().to_owned(), epoch })
+    }
+
+    /// Returns once this node may own executions, at most after `patience`.
+    pub async fn owner_within(&self, patience: Duration) -> Option<Owner> {
+        let mut epoch = self.inner.epoch.subscribe();
+        let waiting = epoch.wait_for(Option::is_some);
+        // The sender lives in `self`.
+        tokio::time::timeout(patience, waiting).await.ok()?.ok()?;
+        self.owner()
+    }
+
+    /// Returns once everything up to `index` is applied here.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when it is not in time.
+    pub async fn applied_to(&self, index: u64) -> Result<(), Unavailable> {
+        let mut applied = self.inner.applied.clone();
+        let waiting = applied.wait_for(|applied| *applied >= index);
+        match tokio::time::timeout(Duration::from_millis(BARRIER_MS_MAX), waiting).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Unavailable("this node is behind the leader".to_owned())),
+        }
+    }
+
+    /// The index of the last entry applied here.
+    pub fn applied(&self) -> u64 {
+        *self.inner.applied.borrow()
+    }
+
+    /// Another member, for calls.
+    fn peer(&self, id: &NodeId) -> Option<Peer<Dialer>> {
+        let members = self.inner.context.members();
+        let address = &members.get(id)?.address;
+        let mut calls = self.inner.calls.lock();
+        calls.retain(|id, _| members.contains_key(id));
+        let dialer = || Dialer { context: Arc::clone(&self.inner.context), to: Some(id.clone()) };
+        let peer = calls.entry(id.clone()).or_insert_with(|| Peer::new(address, dialer()));
+        Some(peer.clone())
+    }
+
+    /// Calls the server on another node, by its name.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call(
+        &self,
+        name: &str,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<Vec<u8>, CallError> {
+        let unreachable = |problem: &str| CallError::Unreachable {
+            address: name.to_owned(),
+            problem: problem.to_owned(),
+        };
+        let id = self.inner.context.members().into_keys().find(|id| id.name() == name);
+        let peer = id.and_then(|id| self.peer(&id)).ok_or_else(|| unreachable("no such member"))?;
+        // On the threads of Raft, like all connections.
+        let calling = async move { peer.call(&Request::Application(body), patience).await };
+        match self.inner.handle.spawn(calling).await {
+            Ok(Ok(Response::Application(answer))) => Ok(answer),
+            Ok(Ok(other)) => Err(unreachable(&format!("{other:?}"))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(unreachable("this node is stopping")),
+        }
+    }
+
+    /// Whether a connection of this caller is taken.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn admit(&self, caller: &Hello) -> Result<(), Refused> {
+        self.inner.context.admit(caller).await
+    }
+
+    /// How this node introduces itself.
+    pub fn hello(&self) -> Hello {
+        self.inner.context.hello(None)
+    }
+
+    /// What answers on a new connection.
+    pub fn answers(&self) -> Answers {
+        Answers::new(self.clone())
+    }
+
+    /// Ends when the node stops.
+    pub fn stopping(&self) -> CancellationToken {
+        self.inner.stop.clone()
+    }
+
+    /// Runs a connection on the threads of Raft.
+    pub fn spawn_connection(&self, serving: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(serving);
+    }
+
+    /// Names of the other members.
+    pub fn others(&self) -> Vec<String> {
+        let members = self.inner.context.members();
+        let names = members.keys().map(|id| id.name().to_owned());
+        names.filter(|name| name != self.name()).collect()
+    }
+
+    /// Hands leadership over if this node has it, so that its stop is no failure. Returns when
+    /// another node leads, or it cannot be helped.
+    pub async fn step_down(&self) {
+        if !self.is_leader() {
+            return;
+        }
+        match self.transfer_to(None).await {
+            Ok(()) => tracing::info!(leader = self.leader_name(), "leadership handed over"),
+            Err(error) => tracing::info!(%error, "leadership stays until the end"),
+        }
+    }
+
+    /// Stops. The store is closed when this returns.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        if let Some(raft) = self.raft() {
+            // Its tasks end with the runtime in any case.
+            let _ = raft.shutdown().await;
+        }
+        self.inner.calls.lock().clear();
+        if let Some(runtime) = self.inner.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}

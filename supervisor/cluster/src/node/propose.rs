@@ -1,0 +1,233 @@
+//! Commits commands, from any node.
+//!
+//! # Contract
+//! * Group commit: commands that come while entries are under way go into the next one.
+//! * On a follower the commands go to the leader over one connection.
+//! * A command is tried again until it is known to be committed or its time is over: `apply` makes
+//!   the second of two equal commands harmless.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::Instant as _;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::Node;
+use crate::command::{Batch, Command, Reply};
+use crate::limits::{
+    ENTRY_COMMANDS_MAX, PROPOSALS_IN_FLIGHT_MAX, PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
+};
+use crate::net::message::{Request, Response};
+
+/// A command that is committed and applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// Its answer.
+    pub reply: Reply,
+    /// The index of its entry.
+    pub index: u64,
+}
+
+/// Why a command is not known to be committed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProposeError {
+    /// Too many wait. Nothing was proposed.
+    #[error("{PROPOSALS_QUEUED_MAX} commands wait to be committed; try again later")]
+    Overloaded,
+    /// There was no leader, or it had no majority, for the whole time.
+    #[error("the cluster has no majority: {0}. It may or may not have happened")]
+    Unavailable(String),
+    /// The node is stopping.
+    #[error("this node is stopping")]
+    Stopping,
+}
+
+struct Proposal {
+    command: Command,
+    answer: oneshot::Sender<Result<Proposed, ProposeError>>,
+    deadline: Instant,
+}
+
+/// Takes commands.
+#[derive(Debug)]
+pub struct Proposer {
+    queue: mpsc::Sender<Proposal>,
+}
+
+/// The other end of a [`Proposer`].
+pub struct Proposals(mpsc::Receiver<Proposal>);
+
+impl Proposer {
+    /// The two ends of the queue.
+    pub fn new() -> (Self, Proposals) {
+        let (queue, proposals) = mpsc::channel(PROPOSALS_QUEUED_MAX);
+        (Self { queue }, Proposals(proposals))
+    }
+}
+
+impl Node {
+    /// Commits a command.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn propose(&self, command: Command) -> Result<Proposed, ProposeError> {
+        let (answer, answered) = oneshot::channel();
+        let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX);
+        let proposal = Proposal { command, answer, deadline };
+        self.inner.proposer.queue.try_send(proposal).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
+        })?;
+        answered.await.unwrap_or(Err(ProposeError::Stopping))
+    }
+
+    /// Commits commands as one entry, if this node leads.
+    pub(super) async fn propose_here(&self, commands: Vec<Command>, patience: Duration) -> Response {
+        let Some(raft) = self.raft() else { return Response::NotLeader(None) };
+        if !self.is_leader() {
+            return Response::NotLeader(self.leader());
+        }
+        if let Some(problem) = self.without_majority() {
+            return Response::Refused(problem);
+        }
+        match timeout(patience, raft.client_write(Batch::new(commands))).await {
+            Ok(Ok(written)) => {
+                Response::Proposed { replies: written.data, index: written.log_id.index() }
+            }
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
+                Response::NotLeader(to.leader_id)
+            }
+            Ok(Err(error)) => Response::Unknown(error.to_string()),
+            Err(_) => Response::Unknown(format!("not committed within {patience:?}")),
+        }
+    }
+
+    /// Why a leader cannot commit at the moment: a majority has been silent for longer than an
+    /// election takes.
+    pub(super) fn without_majority(&self) -> Option<String> {
+        let metrics = self.metrics()?;
+        let patience = Duration::from_millis(self.config().timing.election_max * 2);
+        let acked = metrics.last_quorum_acked?;
+        let silent = acked.elapsed();
+        (silent > patience).then(|| format!("a majority has been silent for {silent:?}"))
+    }
+}
+
+/// Forms entries and commits them.
+pub async fn run(node: Node, proposals: Proposals) {
+    let Proposals(mut queue) = proposals;
+    let slots = Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT_MAX));
+    loop {
+        let mut batch = Vec::new();
+        if queue.recv_many(&mut batch, 1).await == 0 {
+            return;
+        }
+        // The semaphore is never closed.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        while batch.len() < ENTRY_COMMANDS_MAX
+            && weight(&batch) < crate::limits::ENTRY_BYTES_MAX
+            && let Ok(proposal) = queue.try_recv()
+        {
+            batch.push(proposal);
+        }
+        let node = node.clone();
+        tokio::spawn(async move {
+            deliver(&node, batch).await;
+            drop(slot);
+        });
+    }
+}
+
+/// About how many bytes the last of these take, and the rest at their bound.
+fn weight(batch: &[Proposal]) -> usize {
+    batch.iter().map(|proposal| size(&proposal.command)).sum()
+}
+
+fn size(command: &Command) -> usize {
+    match command {
+        Command::Part(part) => 64 + part.text.len(),
+        Command::Submit(_) | Command::Complete(_) => 4096,
+        _ => 512,
+    }
+}
+
+/// Commits commands as one entry and answers each.
+async fn deliver(node: &Node, batch: Vec<Proposal>) {
+    let deadline = batch.iter().map(|proposal| proposal.deadline).min();
+    let Some(deadline) = deadline else { return };
+    let commands: Vec<Command> = batch.iter().map(|proposal| proposal.command.clone()).collect();
+    let outcome = commit(node, commands, deadline).await;
+    match outcome {
+        Ok((replies, index)) => {
+            for (proposal, reply) in batch.into_iter().zip(replies) {
+                // Whoever asked may have gone.
+                let _ = proposal.answer.send(Ok(Proposed { reply, index }));
+            }
+        }
+        Err(error) => {
+            for proposal in batch {
+                let _ = proposal.answer.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+async fn commit(
+    node: &Node,
+    commands: Vec<Command>,
+    deadline: Instant,
+) -> Result<(Vec<Reply>, u64), ProposeError> {
+    let mut problem = "there is no leader".to_owned();
+    let mut pause = Duration::from_millis(5);
+    let request = Request::Propose(commands.clone());
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ProposeError::Unavailable(problem));
+        }
+        let response = match node.leader() {
+            None => {
+                problem = "there is no leader".to_owned();
+                node.leader_change(left.min(Duration::from_millis(250))).await;
+                continue;
+            }
+            Some(leader) if Some(&leader) == node.id().as_ref() => {
+                node.propose_here(commands.clone(), left).await
+            }
+            Some(leader) => match node.peer(&leader) {
+                Some(peer) => match peer.call(&request, left).await {
+                    Ok(response) => response,
+                    Err(error) => Response::Unknown(error.to_string()),
+                },
+                None => Response::NotLeader(None),
+            },
+        };
+        match response {
+            Response::Proposed { replies, index } => return Ok((replies, index)),
+            Response::Unknown(text) | Response::Refused(text) => problem = text,
+            // It may know of a newer leader before we do, but not for long.
+            _ => "the leader has changed".clone_into(&mut problem),
+        }
+        sleep(pause.min(left)).await;
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}
+
+impl Node {
+    /// Returns when the leader changes, at most after `patience`.
+    pub(super) async fn leader_change(&self, patience: Duration) {
+        let Some(raft) = self.raft() else { return sleep(patience.min(Duration::from_millis(20))).await };
+        let mut metrics = raft.server_metrics();
+        let before = metrics.borrow_watched().current_leader.clone();
+        let deadline = Instant::now() + patience;
+        while metrics.borrow_watched().current_leader == before {
+            match timeout_at(deadline, metrics.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The key of every row.
+//!
+//! | letter | row |
+//! |---|---|
+//! | `e` id | an execution |
+//! | `p` id kind number | a piece of a text of it |
+//! | `o` id | pieces of code whose submission has not come |
+//! | `r` id | it runs, or waits to |
+//! | `t` time id | it ended then |
+//! | `k` key | an idempotency key |
+//! | `n` name | a node |
+//! | `h` hash | tags of a heap |
+//! | `s` id | a command that was applied, and its answer |
+//! | `q` number | the same, in order |
+//! | `c` name | counters and the cluster's id |
+
+use uuid::Uuid;
+
+use crate::command::PartKind;
+
+fn with(letter: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + rest.len());
+    key.push(letter);
+    key.extend_from_slice(rest);
+    key
+}
+
+/// All executions, in order of acceptance.
+pub const EXECUTIONS: &[u8] = b"e";
+/// All that run.
+pub const RUNNING: &[u8] = b"r";
+/// All that have ended, in order of that.
+pub const ENDED: &[u8] = b"t";
+/// All pieces of code without submission.
+pub const ORPHANS: &[u8] = b"o";
+/// All nodes.
+pub const NODES: &[u8] = b"n";
+/// The cluster's id.
+pub const CLUSTER: &[u8] = b"ccluster";
+/// How much is kept.
+pub const KEPT: &[u8] = b"ckept";
+/// Where the remembered commands begin and end.
+pub const SEEN: &[u8] = b"cseen";
+
+/// An execution.
+pub fn execution(id: Uuid) -> Vec<u8> {
+    with(EXECUTIONS[0], id.as_bytes())
+}
+
+/// That it runs.
+pub fn running(id: Uuid) -> Vec<u8> {
+    with(RUNNING[0], id.as_bytes())
+}
+
+/// That its code is here and its submission is not.
+pub fn orphan(id: Uuid) -> Vec<u8> {
+    with(ORPHANS[0], id.as_bytes())
+}
+
+/// That it ended then.
+pub fn ended(at_ms: u64, id: Uuid) -> Vec<u8> {
+    let mut key = with(ENDED[0], &at_ms.to_be_bytes());
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+/// All pieces of an execution.
+pub fn parts(id: Uuid) -> Vec<u8> {
+    with(b'p', id.as_bytes())
+}
+
+/// One piece.
+pub fn part(id: Uuid, kind: PartKind, number: u32) -> Vec<u8> {
+    let mut key = parts(id);
+    key.push(match kind {
+        PartKind::Code => 0,
+        PartKind::Output => 1,
+        PartKind::Result => 2,
+        PartKind::Error => 3,
+    });
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// An idempotency key.
+pub fn key(text: &str) -> Vec<u8> {
+    with(b'k', text.as_bytes())
+}
+
+/// A node.
+pub fn node(name: &str) -> Vec<u8> {
+    with(NODES[0], name.as_bytes())
+}
+
+/// Tags of a heap.
+pub fn tags(heap: &[u8; 32]) -> Vec<u8> {
+    with(b'h', heap)
+}
+
+/// A command that was applied.
+pub fn seen(id: Uuid) -> Vec<u8> {
+    with(b's', id.as_bytes())
+}
+
+/// The same, by its number.
+pub fn seen_number(number: u64) -> Vec<u8> {
+    with(b'q', &number.to_be_bytes())
+}

@@ -1,0 +1,275 @@
+//! What a node keeps on its disk: log, vote, membership, state machine, snapshots.
+//!
+//! # Contract
+//! * Everything but snapshots is in one sled database at `{session-db-path}/cluster-{node-id}`.
+//!   Snapshots are files beside it (see [`snapshot`]).
+//! * An entry or a vote is reported as kept only after `fdatasync` of the database file
+//!   (see [`sync`]); sled's own `flush` does not do that.
+//! * What was reported as kept and is not there when the store is opened again is found, and
+//!   opening refuses (see [`mark`]). A state machine that does not match the log is made again
+//!   from snapshot and log.
+//! * One process at a time (see [`lock`]).
+//!
+//! Layout of the database: tree `log` holds pieces of entries under index and piece number; tree
+//! `meta` the vote, what was purged, who this is; tree `state` the state machine's rows and, in
+//! the same writes, the position that they reflect.
+
+mod identity;
+mod lock;
+mod log;
+mod machine;
+mod mark;
+pub mod snapshot;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use self::identity::Identity;
+pub use self::log::LogStore;
+pub use self::machine::{Machine, Observer, SnapshotBuilder};
+use self::lock::Lock;
+pub use self::lock::LockError;
+use self::mark::Mark;
+use self::sync::Syncer;
+use crate::limits::PAGE_CACHE_BYTES;
+use crate::state::StateError;
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be used.
+    #[error("{path}: {source}")]
+    Directory {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database does not open.
+    #[error(
+        "the database in {path} is damaged: {problem}. This node must come back as a new one: move \
+         the directory away and start it again; it takes everything from the other nodes. Without \
+         other nodes, restore a backup with `mcp-v8 cluster restore`"
+    )]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The store belongs to another node.
+    #[error(
+        "the store in {path} belongs to node '{owner}'; start this node with --node-id={owner} or \
+         give it another --session-db-path"
+    )]
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+    },
+}
+
+/// An open store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    db: sled::Db,
+    log: sled::Tree,
+    meta: sled::Tree,
+    state: sled::Tree,
+    identity: Mutex<Identity>,
+    mark: Arc<Mark>,
+    syncer: Syncer,
+    /// Held for as long as the store is open.
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store of node `name` in `path`, or makes it.
+    ///
+    /// Blocks: recovery reads the database.
+    ///
+    /// # Errors
+    /// [`OpenError`], with what to do about it.
+    pub fn open(path: &Path, name: &str) -> Result<Self, OpenError> {
+        let directory = |source| OpenError::Directory { path: path.to_owned(), source };
+        let damaged =
+            |problem: String| OpenError::Damaged { path: path.to_owned(), problem };
+        std::fs::create_dir_all(path.join(snapshot::DIRECTORY)).map_err(directory)?;
+        let lock = Lock::take(path)?;
+        remove_unfinished(path).map_err(directory)?;
+        let mark = Arc::new(Mark::open(path).map_err(directory)?);
+        let db = open_database(path).map_err(damaged)?;
+        let tree = |name: &str| db.open_tree(name).map_err(|error| damaged(error.to_string()));
+        let (log, meta, state) = (tree("log")?, tree("meta")?, tree("state")?);
+        let identity = Identity::load(&meta, name).map_err(|problem| match problem {
+            identity::LoadError::OtherNode(owner) => {
+                OpenError::OtherNode { path: path.to_owned(), owner }
+            }
+            identity::LoadError::Damaged(problem) => damaged(problem),
+        })?;
+        let syncer = Syncer::start(db.clone(), path, Arc::clone(&mark)).map_err(directory)?;
+        let inner = Inner {
+            path: path.to_owned(),
+            db,
+            log,
+            meta,
+            state,
+            identity: Mutex::new(identity),
+            mark,
+            syncer,
+            _lock: lock,
+        };
+        let store = Self { inner: Arc::new(inner) };
+        // The directory's entries must survive as well as what is in them.
+        sync_directory(path).map_err(directory)?;
+        store.inner.syncer.wait_blocking().map_err(directory)?;
+        Ok(store)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Who it belongs to.
+    pub fn identity(&self) -> Identity {
+        self.inner.identity.lock().clone()
+    }
+
+    /// Changes who it belongs to; on disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn set_identity(&self, change: impl FnOnce(&mut Identity)) -> io::Result<()> {
+        {
+            let mut identity = self.inner.identity.lock();
+            change(&mut identity);
+            identity.save(&self.inner.meta)?;
+        }
+        self.inner.syncer.wait().await
+    }
+
+    /// The log, for openraft.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] when entries are missing or do not decode.
+    pub fn log(&self) -> Result<LogStore, OpenError> {
+        LogStore::open(Arc::clone(&self.inner)).map_err(|problem| OpenError::Damaged {
+            path: self.inner.path.clone(),
+            problem,
+        })
+    }
+
+    /// The state machine, for openraft; `observer` hears of every change.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] when it can be made neither from its rows nor from a snapshot.
+    pub fn machine(&self, observer: Arc<dyn Observer>) -> Result<Machine, OpenError> {
+        Machine::open(Arc::clone(&self.inner), observer).map_err(|problem| OpenError::Damaged {
+            path: self.inner.path.clone(),
+            problem,
+        })
+    }
+
+    /// The rows of the state machine, for reading.
+    pub fn rows(&self) -> &sled::Tree {
+        &self.inner.state
+    }
+
+    /// A hash over all rows: equal on nodes that have applied the same entries. Reads everything.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn state_hash(&self) -> Result<u32, StateError> {
+        let mut hash = crc32fast::Hasher::new();
+        for row in self.inner.state.iter() {
+            let (key, value) = row?;
+            if key.starts_with(machine::OWN_ROWS) {
+                continue;
+            }
+            hash.update(&(key.len() as u32).to_le_bytes());
+            hash.update(&key);
+            hash.update(&(value.len() as u32).to_le_bytes());
+            hash.update(&value);
+        }
+        Ok(hash.finalize())
+    }
+
+    /// Bytes on disk, snapshots not included.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn bytes(&self) -> Result<u64, StateError> {
+        Ok(self.inner.db.size_on_disk()?)
+    }
+}
+
+/// A crash while sled writes a snapshot of its page table leaves a file that makes every later
+/// open fail (sled issue 1527); it was never finished and is not needed.
+fn remove_unfinished(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(".generating") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn open_database(path: &Path) -> Result<sled::Db, String> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(PAGE_CACHE_BYTES)
+        // We decide when.
+        .flush_every_ms(None);
+    // sled panics over some damage that it does not expect.
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open()));
+    match opened {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("its structure is inconsistent".to_owned()),
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+/// The write that a set of changed rows is.
+fn batch_of(writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> sled::Batch {
+    let mut batch = sled::Batch::default();
+    for (key, value) in writes {
+        match value {
+            Some(value) => batch.insert(key, value),
+            None => batch.remove(key),
+        }
+    }
+    batch
+}
+
+fn io_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::other(error)
+}

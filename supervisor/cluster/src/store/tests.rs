@@ -1,0 +1,378 @@
+//! The store under openraft's suite, under damage, and against a model.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage, RaftStateMachine};
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::testing::{blank_ent, log_id};
+use openraft::type_config::TypeConfigExt;
+use proptest::prelude::*;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::*;
+use crate::command::{Batch, Command, Found, SetHeapTags};
+use crate::state::Change;
+use crate::types::{Entry, LogId, NodeId, Types};
+
+struct Deaf;
+
+impl Observer for Deaf {
+    fn applied(&self, _: u64, _: &[Change]) {}
+    fn replaced(&self, _: u64) {}
+}
+
+struct Builder;
+
+impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
+    async fn build(
+        &self,
+    ) -> Result<(TempDir, LogStore, Machine), openraft::StorageError<Types>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let (log, machine) = tokio::task::spawn_blocking(move || {
+            let store = Store::open(&path, "node1").unwrap();
+            (store.log().unwrap(), store.machine(Arc::new(Deaf)).unwrap())
+        })
+        .await
+        .unwrap();
+        Ok((dir, log, machine))
+    }
+}
+
+#[test]
+fn the_suite_of_openraft_passes() {
+    Types::run(async { Suite::test_all(Builder).await.unwrap() });
+}
+
+fn id(index: u64) -> LogId {
+    log_id::<Types>(1, NodeId::founder("node1"), index)
+}
+
+/// An entry whose content tells which it is.
+fn entry(index: u64, bytes: usize) -> Entry {
+    let tags = [("key".to_owned(), "v".repeat(bytes))].into();
+    let set = SetHeapTags { id: Uuid::from_u128(index.into()), heap: [index as u8; 32], tags };
+    let batch = Batch::new(vec![Command::SetHeapTags(set)]);
+    Entry::new(id(index), openraft::EntryPayload::Normal(batch))
+}
+
+/// Appends entries and waits until they are durable.
+async fn append(log: &mut LogStore, entries: Vec<Entry>) {
+    let (done, wait) = tokio::sync::oneshot::channel();
+    log.append(entries, IOFlushed::signal(done.into())).await.unwrap();
+    wait.await.unwrap().unwrap();
+}
+
+async fn all(log: &mut LogStore) -> Vec<Entry> {
+    log.try_get_log_entries(..).await.unwrap()
+}
+
+/// A store with `count` durable entries in a directory.
+async fn filled(path: &Path, count: u64) {
+    let store = Store::open(path, "node1").unwrap();
+    let mut log = store.log().unwrap();
+    append(&mut log, (0..count).map(|index| entry(index, 100)).collect()).await;
+}
+
+/// A copy of a store as a crash would leave it, whose lock nobody has.
+fn copy(from: &Path) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(from).unwrap().flatten() {
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), to.path().join(file.file_name())).unwrap();
+        }
+    }
+    to
+}
+
+/// Opens the log of a store, and says why not.
+fn reopened(path: &Path) -> Result<LogStore, OpenError> {
+    Store::open(path, "node1")?.log()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
+}
+
+#[test]
+fn a_long_entry_is_kept_in_pieces_that_are_small_enough() {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let long = entry(0, 100_000);
+        {
+            let store = Store::open(dir.path(), "node1").unwrap();
+            append(&mut store.log().unwrap(), vec![long.clone()]).await;
+            let values: Vec<usize> =
+                store.inner.log.iter().map(|row| row.unwrap().1.len()).collect();
+            assert!(values.len() > 6 && values.iter().all(|n| *n <= crate::limits::VALUE_BYTES_MAX));
+        }
+        assert_eq!(all(&mut reopened(dir.path()).unwrap()).await, [long]);
+    });
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_store_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Store::open(dir.path(), "node1").unwrap();
+    let error = Store::open(dir.path(), "node1").unwrap_err().to_string();
+    let pid = std::process::id().to_string();
+    assert!(error.contains(&pid) && error.contains("--session-db-path"), "{error}");
+}
+
+#[test]
+fn a_store_of_another_node_is_refused_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path(), "node1").unwrap());
+    let error = Store::open(dir.path(), "node2").unwrap_err().to_string();
+    assert!(error.contains("--node-id=node1"), "{error}");
+}
+
+#[test]
+fn an_unfinished_page_table_of_sled_does_not_keep_the_store_from_opening() {
+    runtime().block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path(), 3).await;
+        std::fs::write(dir.path().join("snap.0000000000000FFF.generating"), b"half").unwrap();
+        assert_eq!(all(&mut reopened(dir.path()).unwrap()).await.len(), 3);
+    });
+}
+
+/// What was acknowledged is there in full, or opening refuses; never something else.
+fn check_damaged(path: &Path, count: u64) -> bool {
+    match reopened(path) {
+        Ok(mut log) => {
+            let entries = runtime().block_on(all(&mut log));
+            let expected: Vec<Entry> = (0..count).map(|index| entry(index, 100)).collect();
+            assert_eq!(entries, expected, "entries were lost or changed in silence");
+            true
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.contains("damaged"), "{text}");
+            false
+        }
+    }
+}
+
+#[test]
+fn p1_a_log_that_was_cut_off_anywhere_is_refused_or_whole() {
+    const COUNT: u64 = 20;
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(filled(dir.path(), COUNT));
+    let file = "db";
+    let whole = std::fs::read(dir.path().join(file)).unwrap();
+    let used = whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count();
+    let (mut opened, mut refused) = (0, 0);
+    // Each truncation point of the last records, and some before.
+    let points = (used.saturating_sub(400)..=used).step_by(5).chain((0..used).step_by(used / 20));
+    for point in points {
+        let damaged = copy(dir.path());
+        std::fs::write(damaged.path().join(file), &whole[..point]).unwrap();
+        if check_damaged(damaged.path(), COUNT) { opened += 1 } else { refused += 1 }
+    }
+    assert!(refused > 20 && opened > 0, "{refused} refused, {opened} opened");
+}
+
+#[test]
+fn p1_a_flipped_bit_anywhere_is_found_or_does_not_matter() {
+    const COUNT: u64 = 20;
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(filled(dir.path(), COUNT));
+    let whole = std::fs::read(dir.path().join("db")).unwrap();
+    let used = whole.len() - whole.iter().rev().take_while(|byte| **byte == 0).count();
+    let mut refused = 0;
+    for point in (used.saturating_sub(600)..used).step_by(7).chain((0..used).step_by(used / 20)) {
+        let damaged = copy(dir.path());
+        let mut bytes = whole.clone();
+        bytes[point] ^= 0x10;
+        std::fs::write(damaged.path().join("db"), &bytes).unwrap();
+        refused += u32::from(!check_damaged(damaged.path(), COUNT));
+    }
+    assert!(refused > 20, "{refused} refused");
+}
+
+#[test]
+fn the_state_machine_is_made_again_from_a_snapshot_when_a_row_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries = |machine: &mut Machine, range: std::ops::Range<u64>| {
+        let entries: Vec<_> = range.map(|index| Ok((entry(index, 50), None))).collect();
+        runtime().block_on(machine.apply(futures_util::stream::iter(entries))).unwrap();
+    };
+    let hash = {
+        let store = Store::open(dir.path(), "node1").unwrap();
+        let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+        entries(&mut machine, 0..50);
+        runtime().block_on(async {
+            use openraft::storage::RaftSnapshotBuilder;
+            machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+        });
+        let hash = store.state_hash().unwrap();
+        entries(&mut machine, 50..60);
+        assert_ne!(store.state_hash().unwrap(), hash);
+        store.inner.state.insert(b"h\x01", b"").unwrap();
+        hash
+    };
+    let store = Store::open(dir.path(), "node1").unwrap();
+    let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+    let (position, _) = runtime().block_on(machine.applied_state()).unwrap();
+    assert_eq!((position, store.state_hash().unwrap()), (Some(id(49)), hash));
+    entries(&mut machine, 50..60);
+}
+
+#[test]
+fn a_snapshot_shows_one_position_while_entries_are_applied() {
+    use openraft::storage::RaftSnapshotBuilder;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "node1").unwrap();
+    let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+    let apply = |machine: &mut Machine, range: std::ops::Range<u64>, round: u8| {
+        let entries: Vec<_> = range
+            .map(|index| {
+                let tags = [("round".to_owned(), round.to_string())].into();
+                let mut heap = [0; 32];
+                heap[..8].copy_from_slice(&(index % 3000).to_be_bytes());
+                let set = SetHeapTags { id: Uuid::from_u128(index.into()), heap, tags };
+                let batch = Batch::new(vec![Command::SetHeapTags(set)]);
+                Ok((Entry::new(id(index), openraft::EntryPayload::Normal(batch)), None))
+            })
+            .collect();
+        runtime().block_on(machine.apply(futures_util::stream::iter(entries))).unwrap();
+    };
+    apply(&mut machine, 0..3000, 1);
+    let hash = store.state_hash().unwrap();
+    let mut builder = runtime().block_on(machine.get_snapshot_builder());
+    let mut changing = machine.clone();
+    // Rows change before, while and after they are read.
+    apply(&mut changing, 3000..4000, 2);
+    let writing = std::thread::spawn(move || {
+        runtime().block_on(builder.build_snapshot()).unwrap().snapshot
+    });
+    apply(&mut changing, 4000..9000, 3);
+    let file = writing.join().unwrap();
+    assert_ne!(store.state_hash().unwrap(), hash);
+    let meta = snapshot::check(&file.path).unwrap();
+    assert_eq!(meta.last_log_id, Some(id(2999)));
+    runtime().block_on(machine.install_snapshot(&meta, file)).unwrap();
+    assert_eq!(store.state_hash().unwrap(), hash);
+}
+
+#[test]
+fn a_snapshot_with_any_byte_changed_is_refused() {
+    use openraft::storage::RaftSnapshotBuilder;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "node1").unwrap();
+    let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+    let entries: Vec<_> = (0..10).map(|index| Ok((entry(index, 10), None))).collect();
+    let file = runtime().block_on(async {
+        machine.apply(futures_util::stream::iter(entries)).await.unwrap();
+        machine.get_snapshot_builder().await.build_snapshot().await.unwrap().snapshot
+    });
+    let whole = std::fs::read(&file.path).unwrap();
+    assert_eq!(whole.len() as u64, file.bytes);
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&file.path, &bytes).unwrap();
+        assert!(snapshot::check(&file.path).is_err(), "byte {at}");
+        std::fs::write(&file.path, &whole[..at]).unwrap();
+        assert!(snapshot::check(&file.path).is_err(), "cut at {at}");
+    }
+}
+
+/// What can happen to a log.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(u8),
+    Truncate(u8),
+    Purge(u8),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_u8..20).prop_map(Step::Append),
+        1 => (0_u8..10).prop_map(Step::Truncate),
+        1 => (0_u8..10).prop_map(Step::Purge),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_log_holds_what_a_list_would(steps in prop::collection::vec(step(), 1..25)) {
+        let runtime = runtime();
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Some(reopened(dir.path()).unwrap());
+        // First index and contents.
+        let (mut first, mut model) = (0_u64, Vec::<Entry>::new());
+        for step in steps {
+            let store = log.as_mut().unwrap();
+            let next = first + model.len() as u64;
+            match step {
+                Step::Append(count) => {
+                    let new: Vec<Entry> = (next..next + u64::from(count))
+                        .map(|index| entry(index, usize::from(count) * 1000))
+                        .collect();
+                    model.extend(new.clone());
+                    runtime.block_on(append(store, new));
+                }
+                Step::Truncate(count) => {
+                    let keep = model.len().saturating_sub(count.into());
+                    model.truncate(keep);
+                    let last = (first + keep as u64).checked_sub(1).map(id);
+                    runtime.block_on(store.truncate_after(last)).unwrap();
+                }
+                Step::Purge(count) => {
+                    let count = usize::from(count).min(model.len());
+                    if count > 0 {
+                        first += count as u64;
+                        model.drain(..count);
+                        runtime.block_on(store.purge(id(first - 1))).unwrap();
+                    }
+                }
+                Step::Reopen => {
+                    log = None;
+                    log = Some(reopened(dir.path()).unwrap());
+                }
+            }
+            let store = log.as_mut().unwrap();
+            prop_assert_eq!(&runtime.block_on(all(store)), &model);
+            let state = runtime.block_on(store.get_log_state()).unwrap();
+            let last = (first + model.len() as u64).checked_sub(1).map(id);
+            prop_assert_eq!((state.last_log_id, state.last_purged_log_id),
+                (last, first.checked_sub(1).map(id)));
+        }
+    }
+}
+
+#[test]
+fn a_vote_and_a_membership_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let vote = openraft::Vote::new(7, NodeId::founder("node2"));
+    let members: BTreeSet<NodeId> = [NodeId::founder("node1")].into();
+    {
+        let store = Store::open(dir.path(), "node1").unwrap();
+        let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+        let membership = openraft::Membership::new_with_defaults(vec![members], []);
+        let entry = Entry::new(id(0), openraft::EntryPayload::Membership(membership));
+        runtime().block_on(async {
+            store.log().unwrap().save_vote(&vote).await.unwrap();
+            let entries = vec![Ok((entry, None)), Ok((blank_ent::<Types>(1, NodeId::founder("node1"), 1), None))];
+            machine.apply(futures_util::stream::iter(entries)).await.unwrap();
+            store.set_identity(|identity| identity.cluster = Some(Uuid::from_u128(9))).await.unwrap();
+        });
+    }
+    let store = Store::open(dir.path(), "node1").unwrap();
+    assert_eq!(runtime().block_on(store.log().unwrap().read_vote()).unwrap(), Some(vote));
+    assert_eq!(store.identity().cluster, Some(Uuid::from_u128(9)));
+    let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+    let (position, membership) = runtime().block_on(machine.applied_state()).unwrap();
+    assert_eq!((position, membership.log_id().clone()), (Some(id(1)), Some(id(0))));
+    let _ = Command::Found(Found { cluster: Uuid::nil() });
+}
