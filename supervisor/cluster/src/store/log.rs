@@ -213,12 +213,18 @@ impl LogStore {
                     io::Error::new(io::ErrorKind::InvalidData, problem)
                 })?;
                 let Some(entry) = stored else {
-                    // Before the first or behind the last; a hole is an error.
-                    if entries.is_empty() && self.is_before_first(next) {
-                        next += 1;
-                        continue;
+                    // Before the first entry nothing is missed; anywhere else nothing follows.
+                    match self.first_from(next)? {
+                        Some(first) if entries.is_empty() => {
+                            next = first;
+                            continue;
+                        }
+                        Some(first) => {
+                            let problem = format!("entries {next} to {} are missing", first - 1);
+                            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+                        }
+                        None => break,
                     }
-                    break;
                 };
                 bytes += VALUE_BYTES_MAX.min(bytes_max);
                 entries.push(entry);
@@ -237,8 +243,10 @@ impl LogStore {
         Ok(entries)
     }
 
-    fn is_before_first(&self, index: u64) -> bool {
-        self.ends.lock().purged.as_ref().is_some_and(|purged| index <= purged.index())
+    /// The first index from `index` on that has an entry.
+    fn first_from(&self, index: u64) -> io::Result<Option<u64>> {
+        let key = self.store.log.range(piece_key(index, 0)..).keys().next();
+        Ok(key.transpose().map_err(io_error)?.and_then(|key| index_of(&key)))
     }
 
     /// Removes the entries from `first` to `last`, both included.
@@ -363,6 +371,9 @@ impl RaftLogStorage<Types> for LogStore {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let keep = last_log_id.as_ref().map(|id| id.index());
         let first = keep.map_or(0, |index| index + 1);
+        if self.ends.lock().last.as_ref().is_none_or(|last| last.index() < first) {
+            return Ok(());
+        }
         // What is waiting to be synced must not raise the mark again afterwards.
         self.store.syncer.wait().await?;
         let mark = Arc::clone(&self.store.mark);

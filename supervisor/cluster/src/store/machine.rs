@@ -380,6 +380,7 @@ impl RaftStateMachine<Types> for Machine {
         let position = tokio::task::spawn_blocking(move || {
             // A snapshot being made of what is replaced is of no use.
             machine.shared.lock().view = None;
+            let file = snapshot::adopt(&machine.directory(), file)?;
             let position = machine.replace(&file)?;
             snapshot::remove_others(&machine.directory(), &file.path)?;
             Ok::<_, io::Error>(position)

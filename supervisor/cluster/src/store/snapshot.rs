@@ -181,6 +181,21 @@ pub fn latest(directory: &Path) -> io::Result<Option<SnapshotFile>> {
     latest.map(|path| Ok(SnapshotFile { bytes: std::fs::metadata(&path)?.len(), path })).transpose()
 }
 
+/// Makes a snapshot one of `directory`, if it is not.
+pub fn adopt(directory: &Path, file: SnapshotFile) -> io::Result<SnapshotFile> {
+    let Some(name) = file.path.file_name() else { return Err(invalid("it has no name")) };
+    let path = directory.join(name);
+    if path == file.path {
+        return Ok(file);
+    }
+    let temporary = path.with_extension("unfinished");
+    std::fs::copy(&file.path, &temporary)?;
+    File::open(&temporary)?.sync_all()?;
+    std::fs::rename(&temporary, &path)?;
+    super::sync_directory(directory)?;
+    Ok(SnapshotFile { path, ..file })
+}
+
 /// Removes all snapshots but one.
 pub fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
@@ -27,13 +28,15 @@ enum Waiter {
     /// Entries up to this index.
     Entries(u64, IOFlushed<Types>),
     /// Whatever was written before.
-    All(oneshot::Sender<io::Result<()>>),
+    All(Box<dyn FnOnce(io::Result<()>) + Send>),
 }
 
 /// Hands work to the thread.
 #[derive(Debug)]
 pub struct Syncer {
-    waiters: Sender<Waiter>,
+    /// Gone when it is dropped, which ends the thread.
+    waiters: Option<Sender<Waiter>>,
+    thread: Option<JoinHandle<()>>,
     counts: Arc<Counts>,
 }
 
@@ -53,41 +56,63 @@ impl Syncer {
         let (waiters, queue) = channel();
         let counts = Arc::new(Counts::default());
         let counting = Arc::clone(&counts);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("store-sync".to_owned())
             .spawn(move || run(&db, &file, &mark, &queue, &counting))?;
-        Ok(Self { waiters, counts })
+        Ok(Self { waiters: Some(waiters), thread: Some(thread), counts })
     }
 
     /// Calls back once the entries up to `last` are durable.
     pub fn entries(&self, last: u64, callback: IOFlushed<Types>) {
-        if let Err(failed) = self.waiters.send(Waiter::Entries(last, callback))
-            && let Waiter::Entries(_, callback) = failed.0
-        {
+        let failed = self.send(Waiter::Entries(last, callback));
+        if let Some(Waiter::Entries(_, callback)) = failed {
             callback.io_completed(Err(ended()));
         }
     }
 
     /// Returns once all that was written before is durable.
     pub async fn wait(&self) -> io::Result<()> {
-        self.ask().await.unwrap_or_else(|_| Err(ended()))
-    }
-
-    /// The same, outside of a runtime.
-    pub fn wait_blocking(&self) -> io::Result<()> {
-        self.ask().blocking_recv().unwrap_or_else(|_| Err(ended()))
-    }
-
-    fn ask(&self) -> oneshot::Receiver<io::Result<()>> {
         let (done, wait) = oneshot::channel();
-        // Without a thread the receiver fails.
-        let _ = self.waiters.send(Waiter::All(done));
-        wait
+        self.ask(move |result| drop(done.send(result)));
+        wait.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// The same, for threads that may block.
+    pub fn wait_blocking(&self) -> io::Result<()> {
+        let (done, wait) = channel();
+        self.ask(move |result| drop(done.send(result)));
+        wait.recv().unwrap_or_else(|_| Err(ended()))
+    }
+
+    fn ask(&self, done: impl FnOnce(io::Result<()>) + Send + 'static) {
+        // Without a thread it is dropped, and the one who waits sees that.
+        self.send(Waiter::All(Box::new(done)));
+    }
+
+    /// Gives it back when there is no thread.
+    fn send(&self, waiter: Waiter) -> Option<Waiter> {
+        match &self.waiters {
+            Some(waiters) => waiters.send(waiter).err().map(|failed| failed.0),
+            None => Some(waiter),
+        }
     }
 
     /// What was done so far.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+}
+
+impl Drop for Syncer {
+    /// Waits for the end of the thread: it has the database open.
+    fn drop(&mut self) {
+        self.waiters = None;
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // It has said why, if it panicked.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -129,8 +154,7 @@ fn run(db: &sled::Db, file: &File, mark: &Mark, queue: &Receiver<Waiter>, counts
         for waiter in waiters.drain(..) {
             match waiter {
                 Waiter::Entries(_, callback) => callback.io_completed(result()),
-                // Nobody waits any more.
-                Waiter::All(done) => drop(done.send(result())),
+                Waiter::All(done) => done(result()),
             }
         }
     }

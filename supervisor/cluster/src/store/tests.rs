@@ -62,8 +62,8 @@ fn entry(index: u64, bytes: usize) -> Entry {
 
 /// Appends entries and waits until they are durable.
 async fn append(log: &mut LogStore, entries: Vec<Entry>) {
-    let (done, wait) = tokio::sync::oneshot::channel();
-    log.append(entries, IOFlushed::signal(done.into())).await.unwrap();
+    let (done, wait) = Types::oneshot();
+    log.append(entries, IOFlushed::signal(done)).await.unwrap();
     wait.await.unwrap().unwrap();
 }
 
@@ -337,7 +337,7 @@ proptest! {
                     }
                 }
                 Step::Reopen => {
-                    log = None;
+                    drop(log.take());
                     log = Some(reopened(dir.path()).unwrap());
                 }
             }
