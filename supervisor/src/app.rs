@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mcp_v8_cluster::node::Node;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::executions::Executions;
@@ -31,6 +32,8 @@ pub struct App {
     pub executions: Executions,
     /// The processes they run in.
     pub pool: Pool,
+    /// This node of the cluster; absent where nothing is kept.
+    pub node: Option<Node>,
     /// Texts for clients.
     pub texts: Texts,
     /// Whether `run_js` may read `file`.
@@ -52,6 +55,9 @@ impl App {
             Health::Broken(reason) => {
                 reasons.push(format!("worker processes do not start: {reason}"));
             }
+        }
+        if let Some(node) = &self.node {
+            reasons.extend(node.not_ready());
         }
         if self.executions.draining() {
             reasons.push("shutting down".to_owned());

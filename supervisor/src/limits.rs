@@ -218,3 +218,15 @@ pub const WORKER_LOG_LINES_PER_SEC_MAX: u32 = 20;
 /// Bytes of worker log that are read per second, roughly; whoever writes more waits.
 pub const WORKER_LOG_BYTES_PER_SEC_MAX: usize =
     2 * WORKER_LOG_LINE_BYTES_MAX * WORKER_LOG_LINES_PER_SEC_MAX as usize;
+
+/// Bytes of a text that travel in the command it belongs to; a longer one is sent ahead in pieces.
+pub const INLINE_TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of one of those pieces: with what is around it, it fits one value of the store.
+pub const TEXT_PART_BYTES: usize = 15 * 1024;
+
+/// Pieces that are sent before the first of them is answered.
+pub const TEXT_PARTS_AT_ONCE: usize = 16;
+
+/// How long a node waits for new console text when another asks for it.
+pub const FOLLOW_WAIT: Duration = Duration::from_secs(5);

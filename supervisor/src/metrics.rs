@@ -82,6 +82,7 @@ pub fn refused(error: &SubmitError) {
         SubmitError::KeyConflict => "key_conflict",
         SubmitError::Overloaded { .. } => "overloaded",
         SubmitError::Unavailable { .. } => "unavailable",
+        SubmitError::Cluster(_) => "no_majority",
         SubmitError::ShuttingDown => "shutting_down",
         SubmitError::Quarantined(_) => "quarantined",
     };

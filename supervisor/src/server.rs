@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_v8_cluster::node::{Node, StartError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -71,6 +72,12 @@ pub enum ServeError {
     /// The pool cannot start.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// The node of the cluster cannot start.
+    #[error(transparent)]
+    Node(#[from] StartError),
+    /// Raft has stopped.
+    #[error("Raft has stopped: {0}")]
+    Raft(String),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
@@ -101,12 +108,16 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let http_listener = listen(&args.bind_host, http_port, "--http-port").await?;
     let sse_listener = listen(&args.bind_host, sse_port, "--sse-port").await?;
 
+    let cluster_listener = listen(&args.bind_host, args.cluster_port, "--cluster-port").await?;
+    let node = start_node(&args).await?;
+
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
-    let (executions, pool) = start_executions(&args, worker_path)?;
+    let (executions, pool) = start_executions(&args, worker_path, node.clone())?;
     check_sandbox(&pool, args.sandbox).await?;
     let app = Arc::new(App {
         executions,
         pool,
+        node: node.clone(),
         texts,
         allow_file: args.allow_run_js_file,
         metrics: Some(metrics.clone()),
@@ -124,7 +135,15 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     // Ends what has no end of its own: streams, conversations. `closing` only ends the accepting.
     let (stop, closing) = (CancellationToken::new(), CancellationToken::new());
     let (listeners, in_flight) = (TaskTracker::new(), TaskTracker::new());
-    let stdio = http_listener.is_none() && sse_listener.is_none();
+    let stdio = http_listener.is_none() && sse_listener.is_none() && cluster_listener.is_none();
+    if let (Some(listener), Some(node)) = (cluster_listener, &node) {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(node = node.name(), %address, "cluster port open");
+        }
+        let router = http::cluster_router(Arc::clone(&app), node.clone());
+        // Until the node itself has stopped.
+        node.handle().spawn(serve(listener, router, node.stopping()));
+    }
     if let Some(listener) = http_listener {
         let router = mcp::http::router(Arc::clone(&app), stop.clone());
         say_listening(&listener, "/mcp");
@@ -150,10 +169,18 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     tokio::select! {
         name = signals.next() => tracing::info!(signal = name, "stopping"),
         end = &mut conversation, if stdio => ended = Some(end),
+        reason = failed(node.as_ref()) => {
+            // What it would say from now on would be out of date.
+            app.pool.stop().await;
+            return Err(ServeError::Raft(reason));
+        }
     }
 
     // From here on a signal means: now.
     let shutting_down = async {
+        if let Some(node) = &node {
+            node.step_down().await;
+        }
         app.executions.drain(DRAIN_MAX).await;
         closing.cancel();
         in_flight.close();
@@ -165,6 +192,10 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         }
         listeners.wait().await;
         app.pool.stop().await;
+        if let Some(node) = &node {
+            node.retire().await;
+            node.stop().await;
+        }
     };
     tokio::select! {
         name = signals.next() => tracing::warn!(signal = name, "stopping at once"),
@@ -176,7 +207,47 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
 }
 
-fn start_executions(args: &Args, worker_path: PathBuf) -> Result<(Executions, Pool), PoolError> {
+/// Starts this node of the cluster, unless nothing is to be kept and there is no cluster.
+async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
+    if args.stateless && args.cluster_port.is_none() {
+        return Ok(None);
+    }
+    let config = args.node();
+    if !config.alone() {
+        if config.timing.is_tight() {
+            tracing::warn!(
+                heartbeat_ms = config.timing.heartbeat,
+                election_timeout_min_ms = config.timing.election_min,
+                "--heartbeat-interval is more than a fifth of --election-timeout-min: a few lost \
+                 heartbeats will cost an election"
+            );
+        }
+        tracing::warn!(
+            "the cluster port asks nobody for proof: whoever reaches it can join and remove nodes. \
+             Keep it in a network of its own"
+        );
+    }
+    // Opening a store reads it.
+    let started = tokio::task::spawn_blocking(move || Node::start(config)).await;
+    match started {
+        Ok(node) => Ok(Some(node?)),
+        Err(error) => Err(ServeError::Raft(error.to_string())),
+    }
+}
+
+/// Returns when Raft has failed.
+async fn failed(node: Option<&Node>) -> String {
+    match node {
+        Some(node) => node.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn start_executions(
+    args: &Args,
+    worker_path: PathBuf,
+    node: Option<Node>,
+) -> Result<(Executions, Pool), PoolError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let concurrent_max = args.max_concurrent_executions.map_or(cores, |n| n as usize);
     let pool = Pool::start(PoolSettings {
@@ -193,7 +264,8 @@ fn start_executions(args: &Args, worker_path: PathBuf) -> Result<(Executions, Po
         timeout_secs: args.execution_timeout,
         console_bytes: args.console_bytes_max,
     };
-    Ok((Executions::start(settings, pool.clone()), pool))
+    let node = if args.stateless { None } else { node };
+    Ok((Executions::start(settings, pool.clone(), node), pool))
 }
 
 /// Says what keeps scripts in, once the first worker has started.

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
+use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
+use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
+use mcp_v8_cluster::types::check_name;
 
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
@@ -15,6 +18,7 @@ use crate::pool::sandbox::Mode;
 const LISTENERS: &str = "Listeners (none: MCP over stdin and stdout)";
 const EXECUTIONS: &str = "Executions";
 const STORAGE: &str = "Storage";
+const CLUSTER: &str = "Cluster";
 const TEXTS: &str = "Texts shown to clients";
 const GENERAL: &str = "General";
 /// Heading of the flags that [`super::later`] refuses.
@@ -115,8 +119,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Processes::Fork, help_heading = EXECUTIONS)]
     pub worker_processes: Processes,
 
-    /// Directory of everything that is kept on disk. It is made and checked at start; executions
-    /// are held in memory in this release
+    /// Directory of everything that is kept on disk. Each node has its own database in it, in
+    /// cluster-NODE_ID
     #[arg(
         long, value_name = "DIR", default_value = "/tmp/mcp-v8-sessions", help_heading = STORAGE
     )]
@@ -126,9 +130,57 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = HeapStore::None, help_heading = STORAGE)]
     pub heap_store: HeapStore,
 
-    /// Older spelling of --heap-store=none
+    /// Keep nothing on disk: executions are held in memory and end with the server
     #[arg(long, help_heading = STORAGE)]
     pub stateless: bool,
+
+    /// Be one node of a cluster: serve Raft on this port. Needs --http-port or --sse-port
+    #[arg(long, value_name = "N", help_heading = CLUSTER, value_parser = value_parser!(u16).range(1..))]
+    pub cluster_port: Option<u16>,
+
+    /// Name of this node, unique in its cluster
+    #[arg(long, value_name = "ID", default_value = "node1", help_heading = CLUSTER)]
+    pub node_id: String,
+
+    /// The other founding members, ID@HOST:PORT separated by commas, this node not among them. Give
+    /// each node the same members; they form one cluster in whatever order they start
+    #[arg(long, value_name = "PEERS", value_delimiter = ',', value_parser = peer, help_heading = CLUSTER)]
+    pub peers: Vec<Seed>,
+
+    /// Where other nodes reach this node's cluster port [default: NODE_ID:CLUSTER_PORT]
+    #[arg(long, value_name = "HOST:PORT", help_heading = CLUSTER)]
+    pub advertise_addr: Option<String>,
+
+    /// Enter a running cluster through any of its members
+    #[arg(long, value_name = "HOST:PORT", help_heading = CLUSTER)]
+    pub join: Option<String>,
+
+    /// With --join: replicate everything but never vote
+    #[arg(long, help_heading = CLUSTER)]
+    pub join_as_learner: bool,
+
+    /// Vote and replicate, but run no scripts and open no MCP port
+    #[arg(long, help_heading = CLUSTER)]
+    pub metadata_only: bool,
+
+    /// Milliseconds between two signs of life of the leader
+    #[arg(long, value_name = "MS", default_value_t = Timing::default().heartbeat, help_heading = CLUSTER)]
+    pub heartbeat_interval: u64,
+
+    /// Milliseconds of silence after which a node stands for election, at least
+    #[arg(long, value_name = "MS", default_value_t = Timing::default().election_min, help_heading = CLUSTER)]
+    pub election_timeout_min: u64,
+
+    /// And at most
+    #[arg(long, value_name = "MS", default_value_t = Timing::default().election_max, help_heading = CLUSTER)]
+    pub election_timeout_max: u64,
+
+    /// Log entries after which the log is compacted into a snapshot
+    #[arg(
+        long, value_name = "N", default_value_t = SNAPSHOT_ENTRIES_DEFAULT, help_heading = CLUSTER,
+        value_parser = value_parser!(u64).range(100..=1_000_000)
+    )]
+    pub snapshot_entries: u64,
 
     /// Instructions that clients show to their model, or @FILE (`@@` for a leading `@`)
     #[arg(long, value_name = "TEXT", help_heading = TEXTS)]
@@ -204,6 +256,21 @@ pub struct ExecArgs {
     pub sandbox: Mode,
 }
 
+/// One of `--peers`: `id@host:port`, or `host:port`.
+fn peer(text: &str) -> Result<Seed, String> {
+    let (name, address) = match text.split_once('@') {
+        Some((name, address)) => (Some(name.to_owned()), address),
+        None => (None, text),
+    };
+    if let Some(name) = &name {
+        check_name(name).map_err(|error| error.to_string())?;
+    }
+    match check_address("peers", address) {
+        Ok(()) => Ok(Seed { name, address: address.to_owned() }),
+        Err(_) => Err("accepted: ID@HOST:PORT or HOST:PORT".to_owned()),
+    }
+}
+
 impl Args {
     /// Rules that span several options.
     ///
@@ -213,6 +280,58 @@ impl Args {
         if self.http_port.is_some() && self.http_port == self.sse_port {
             return Err("--http-port and --sse-port name the same port; give two".to_owned());
         }
-        Ok(())
+        let Some(port) = self.cluster_port else {
+            let given = [
+                ("--peers", !self.peers.is_empty()),
+                ("--advertise-addr", self.advertise_addr.is_some()),
+                ("--join", self.join.is_some()),
+                ("--join-as-learner", self.join_as_learner),
+                ("--metadata-only", self.metadata_only),
+            ];
+            return match given.iter().find(|(_, given)| *given) {
+                Some((flag, _)) => Err(format!(
+                    "{flag} is for a node of a cluster: give --cluster-port as well"
+                )),
+                None => Ok(()),
+            };
+        };
+        if self.http_port.is_none() && self.sse_port.is_none() && !self.metadata_only {
+            return Err(
+                "--cluster-port needs --http-port or --sse-port: a node of a cluster does not \
+                 serve MCP over stdin and stdout"
+                    .to_owned(),
+            );
+        }
+        if [self.http_port, self.sse_port].contains(&Some(port)) {
+            return Err("--cluster-port names the port of another listener; give two".to_owned());
+        }
+        if self.join_as_learner && self.join.is_none() {
+            return Err(
+                "--join-as-learner goes with --join: founding members vote".to_owned()
+            );
+        }
+        self.node().check().map_err(|error| error.to_string())
+    }
+
+    /// What the node of the cluster is told. Without --cluster-port it is a cluster of one.
+    pub fn node(&self) -> node::Config {
+        let advertise = self.cluster_port.map(|port| {
+            self.advertise_addr.clone().unwrap_or_else(|| format!("{}:{port}", self.node_id))
+        });
+        node::Config {
+            name: self.node_id.clone(),
+            path: self.session_db_path.join(format!("cluster-{}", self.node_id)),
+            advertise: advertise.unwrap_or_default(),
+            peers: self.peers.clone(),
+            join: self.join.clone(),
+            learner: self.join_as_learner,
+            runs_scripts: !self.metadata_only && !self.stateless,
+            timing: Timing {
+                heartbeat: self.heartbeat_interval,
+                election_min: self.election_timeout_min,
+                election_max: self.election_timeout_max,
+            },
+            snapshot_entries: self.snapshot_entries,
+        }
     }
 }

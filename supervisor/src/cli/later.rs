@@ -17,7 +17,6 @@ pub struct Flag {
     what: &'static str,
 }
 
-const CLUSTERING: &str = "clustering";
 const SESSIONS: &str = "sessions that keep their heap";
 const ACCESS: &str = "bearer token authentication";
 const POLICIES: &str = "policies and fetch";
@@ -28,16 +27,6 @@ const FILES: &str = "file storage for scripts";
 
 /// All of them.
 pub const FLAGS: &[Flag] = &[
-    Flag { long: "cluster-port", what: CLUSTERING },
-    Flag { long: "node-id", what: CLUSTERING },
-    Flag { long: "peers", what: CLUSTERING },
-    Flag { long: "advertise-addr", what: CLUSTERING },
-    Flag { long: "join", what: CLUSTERING },
-    Flag { long: "join-as-learner", what: CLUSTERING },
-    Flag { long: "metadata-only", what: CLUSTERING },
-    Flag { long: "heartbeat-interval", what: CLUSTERING },
-    Flag { long: "election-timeout-min", what: CLUSTERING },
-    Flag { long: "election-timeout-max", what: CLUSTERING },
     Flag { long: "session-id", what: SESSIONS },
     Flag { long: "session-fork-from", what: SESSIONS },
     Flag { long: "heap-dir", what: SESSIONS },

@@ -30,7 +30,7 @@ pub(super) async fn run(args: &ExecArgs, code: String) -> Result<ExecutionInfo, 
         // A person sees the output as it comes; only what waits to be shown is held.
         console_bytes: CONSOLE_BYTES_MAX,
     };
-    let executions = Executions::start(settings, pool.clone());
+    let executions = Executions::start(settings, pool.clone(), None);
     let execution = executions.submit(Submit { code, ..Submit::default() }).await?;
     tokio::select! {
         () = show(&execution) => {}

@@ -7,6 +7,7 @@
 
 use std::time::SystemTime;
 
+use mcp_v8_cluster::command::Owner;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ pub enum StopCause {
     Cancelled,
     /// The server is stopping.
     ShuttingDown,
+    /// The cluster may have given it to another node, where it runs again.
+    Abandoned,
 }
 
 impl StopCause {
@@ -38,12 +41,23 @@ impl StopCause {
                 ErrorKind::ShuttingDown,
                 "The server stopped before the script had ended. Run it again.",
             ),
+            // Nobody sees it: the outcome comes from the node that runs it again.
+            Self::Abandoned => ErrorDetail::new(ErrorKind::NodeLost, "The node was lost"),
         }
     }
 }
 
 /// What a script left: its result text, or why there is none.
 pub type Outcome = Result<Option<String>, ErrorDetail>;
+
+/// Under what an execution runs, where executions are replicated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// This node, in one of its lives.
+    pub owner: Owner,
+    /// How often it was given to a node, from 1.
+    pub attempt: u32,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -74,6 +88,7 @@ pub struct Execution {
     id: Uuid,
     accepted_at: SystemTime,
     idempotency_key: Option<String>,
+    lease: Option<Lease>,
     inner: Mutex<Inner>,
     changed: watch::Sender<()>,
     stop: CancellationToken,
@@ -82,10 +97,21 @@ pub struct Execution {
 impl Execution {
     /// A new execution, waiting for a worker.
     pub fn new(id: Uuid, idempotency_key: Option<String>) -> Self {
+        Self::accepted(id, idempotency_key, SystemTime::now(), None)
+    }
+
+    /// One that was accepted then, and runs here under `lease`; elsewhere without one.
+    pub fn accepted(
+        id: Uuid,
+        idempotency_key: Option<String>,
+        accepted_at: SystemTime,
+        lease: Option<Lease>,
+    ) -> Self {
         Self {
             id,
-            accepted_at: SystemTime::now(),
+            accepted_at,
             idempotency_key,
+            lease,
             inner: Mutex::new(Inner { console: Console::default(), stop: None, end: None }),
             changed: watch::Sender::new(()),
             stop: CancellationToken::new(),
@@ -100,6 +126,16 @@ impl Execution {
     /// The key it was submitted under.
     pub fn idempotency_key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
+    }
+
+    /// Under what it runs here.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// When it was accepted.
+    pub fn accepted_at(&self) -> SystemTime {
+        self.accepted_at
     }
 
     /// Cancelled once somebody wants it to stop.
@@ -143,23 +179,47 @@ impl Execution {
         Ok(())
     }
 
+    /// Why it was asked to stop, if it was.
+    pub fn stop_cause(&self) -> Option<StopCause> {
+        self.inner.lock().stop
+    }
+
+    /// Its outcome after `outcome` of its process: a stop that was accepted takes precedence.
+    pub fn settled(&self, outcome: Outcome) -> Outcome {
+        match self.stop_cause() {
+            Some(cause) => Err(cause.detail()),
+            None => outcome,
+        }
+    }
+
+    /// Replaces its console text: what it printed here is not what counts.
+    pub fn set_output(&self, text: &str) {
+        let mut inner = self.inner.lock();
+        inner.console = Console::default();
+        inner.console.append(text);
+        drop(inner);
+        self.changed.send_replace(());
+    }
+
     /// Ends it and returns the bytes it keeps, or `None` when it had ended before. A stop that was
     /// accepted takes precedence over `outcome`.
     pub fn finish(&self, outcome: Outcome) -> Option<usize> {
+        let outcome = self.settled(outcome);
+        self.end_as(outcome, SystemTime::now())
+    }
+
+    /// Ends it with the outcome that counts, as of then.
+    pub fn end_as(&self, outcome: Outcome, at: SystemTime) -> Option<usize> {
         let mut inner = self.inner.lock();
         if inner.end.is_some() {
             return None;
         }
-        let outcome = match inner.stop {
-            Some(cause) => Err(cause.detail()),
-            None => outcome,
-        };
         let text_bytes = match &outcome {
             Ok(result) => result.as_ref().map_or(0, String::len),
             Err(detail) => detail.bytes(),
         };
         inner.console.finish();
-        inner.end = Some(End { outcome, at: SystemTime::now() });
+        inner.end = Some(End { outcome, at });
         let bytes = ROW_BYTES + text_bytes + inner.console.bytes();
         drop(inner);
         self.changed.send_replace(());

@@ -9,10 +9,14 @@
 //!   that is counted.
 //! * Code that is quarantined does not run: neither what is submitted nor what waits.
 //!
-//! The registry is in memory; replicated state takes its place behind the same calls.
+//! With a cluster ([`ledger`]), an execution is committed before it runs and its outcome before
+//! anybody hears it, any node answers for it, and the registry only holds what runs here and what
+//! was read lately. Without one, as for `--stateless`, the registry in memory is all there is.
 
 mod console;
+mod dispatch;
 mod execution;
+mod ledger;
 pub mod model;
 mod quarantine;
 mod queue;
@@ -22,32 +26,26 @@ mod wait;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use mcp_v8_protocol::{Job, JobLimits};
+use mcp_v8_cluster::node::Node;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 pub use self::console::Page;
 pub use self::execution::{Execution, Outcome, PageBy, StopCause};
-use self::model::{ErrorDetail, ErrorKind, ExecutionList, QuarantineList, Status};
+use self::ledger::Ledger;
+use self::model::{ExecutionList, QuarantineList, Status};
 use self::quarantine::{CodeHash, Quarantine};
 pub use self::quarantine::{LiftError, Refusal};
 use self::queue::{Queue, Queued};
 use self::registry::{KeyLookup, Registry};
 pub use self::submit::{Bounds, Submit, SubmitError, check_range};
 pub use self::wait::{CancelOnDrop, Wait};
-use crate::limits::{CPU_GRACE_SECS, LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STOP_MAX};
+use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STOP_MAX};
 use crate::metrics;
-use crate::pool::{ConsoleEvent, Pool, TakeError};
-
-/// Console notice after the budget is used up.
-fn truncation_notice(bytes: u64) -> String {
-    format!(
-        "[console output cut here: the limit of {bytes} bytes was reached; the script went on]\n"
-    )
-}
+use crate::pool::Pool;
 
 /// Defaults and bounds of every execution.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +65,7 @@ pub struct Settings {
 pub enum CancelError {
     /// There is none with this id.
     #[error(transparent)]
-    NotFound(#[from] NotFound),
+    Lookup(#[from] LookupError),
     /// It is over.
     #[error("Execution '{id}' is not running (status: {})", status.as_str())]
     NotRunning {
@@ -78,10 +76,16 @@ pub enum CancelError {
     },
 }
 
-/// No execution has this id, or it was dropped from the registry.
+/// Why an execution is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Execution '{0}' not found")]
-pub struct NotFound(pub String);
+pub enum LookupError {
+    /// None has this id, or it was forgotten.
+    #[error("Execution '{0}' not found")]
+    NotFound(String),
+    /// The cluster has no majority to ask.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
 
 /// The service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -97,6 +101,8 @@ struct Shared {
     queue: Queue,
     quarantine: Quarantine,
     slots: Arc<Semaphore>,
+    /// Absent where nothing is kept.
+    ledger: Option<Ledger>,
     draining: AtomicBool,
     /// Executions that have not ended.
     active: watch::Sender<usize>,
@@ -104,7 +110,7 @@ struct Shared {
 
 impl Executions {
     /// Starts the dispatcher on the current runtime.
-    pub fn start(settings: Settings, pool: Pool) -> Self {
+    pub fn start(settings: Settings, pool: Pool, node: Option<Node>) -> Self {
         let shared = Arc::new(Shared {
             settings,
             pool,
@@ -112,10 +118,12 @@ impl Executions {
             queue: Queue::default(),
             quarantine: Quarantine::default(),
             slots: Arc::new(Semaphore::new(settings.concurrent_max)),
+            ledger: node.map(Ledger::new),
             draining: AtomicBool::new(false),
             active: watch::Sender::new(0),
         });
-        tokio::spawn(dispatch(Arc::clone(&shared)));
+        tokio::spawn(dispatch::dispatch(Arc::clone(&shared)));
+        ledger::attach(&shared);
         Self { shared }
     }
 
@@ -141,6 +149,13 @@ impl Executions {
         let code = Arc::new(submit.code);
         let armed = shared.quarantine.is_armed(SystemTime::now());
         let hash = if armed { Some(CodeHash::of(&code).await) } else { None };
+        if shared.ledger.is_some() {
+            self.check_open(hash)?;
+            let bounds =
+                self.bounds(submit.heap_memory_max_mb, submit.execution_timeout_secs);
+            let key = submit.idempotency_key.zip(digest);
+            return ledger::submit(shared, code, hash, bounds, key).await;
+        }
         let mut registry = shared.registry.lock();
         if let (Some(key), Some(digest)) = (&submit.idempotency_key, &digest) {
             match registry.key(key, digest) {
@@ -153,24 +168,8 @@ impl Executions {
                 }
             }
         }
-        if shared.draining.load(Ordering::Acquire) {
-            return Err(SubmitError::ShuttingDown);
-        }
-        if let Some(reason) = shared.pool.broken() {
-            return Err(SubmitError::Unavailable { reason });
-        }
-        if let Some(hash) = hash {
-            shared.quarantine.check(hash, SystemTime::now())?;
-        }
-        let settings = &shared.settings;
-        let heap_bytes = submit.heap_memory_max_mb.unwrap_or(settings.heap_mb) * 1024 * 1024;
-        let bounds = Bounds {
-            wall: Duration::from_secs(
-                submit.execution_timeout_secs.unwrap_or(settings.timeout_secs),
-            ),
-            heap_bytes,
-            console_bytes: settings.console_bytes,
-        };
+        self.check_open(hash)?;
+        let bounds = self.bounds(submit.heap_memory_max_mb, submit.execution_timeout_secs);
         let execution = Arc::new(Execution::new(Uuid::now_v7(), submit.idempotency_key));
         let queued = Queued { execution: Arc::clone(&execution), code, hash, bounds };
         // Counted before it can run, and all of it under the registry's lock: a drain sees either
@@ -184,22 +183,50 @@ impl Executions {
         Ok(execution)
     }
 
-    /// The execution with this id.
+    /// Whether new executions are taken at all, and code with this hash.
+    fn check_open(&self, hash: Option<CodeHash>) -> Result<(), SubmitError> {
+        let shared = &self.shared;
+        if shared.draining.load(Ordering::Acquire) {
+            return Err(SubmitError::ShuttingDown);
+        }
+        if let Some(reason) = shared.pool.broken() {
+            return Err(SubmitError::Unavailable { reason });
+        }
+        if let Some(hash) = hash {
+            shared.quarantine.check(hash, SystemTime::now())?;
+        }
+        Ok(())
+    }
+
+    fn bounds(&self, heap_mb: Option<u64>, timeout_secs: Option<u64>) -> Bounds {
+        let settings = &self.shared.settings;
+        Bounds {
+            wall: Duration::from_secs(timeout_secs.unwrap_or(settings.timeout_secs)),
+            heap_bytes: heap_mb.unwrap_or(settings.heap_mb) * 1024 * 1024,
+            console_bytes: settings.console_bytes,
+        }
+    }
+
+    /// The execution with this id, whichever node runs or ran it.
     ///
     /// # Errors
-    /// [`NotFound`], also for an id that is not one of ours.
-    pub fn get(&self, id: &str) -> Result<Arc<Execution>, NotFound> {
-        Uuid::try_parse(id)
-            .ok()
-            .and_then(|uuid| self.shared.registry.lock().get(uuid))
-            .ok_or_else(|| NotFound(id.to_owned()))
+    /// [`LookupError`]; [`LookupError::NotFound`] also for an id that is not one of ours.
+    pub async fn get(&self, id: &str) -> Result<Arc<Execution>, LookupError> {
+        let not_found = || LookupError::NotFound(id.to_owned());
+        let uuid = Uuid::try_parse(id).map_err(|_| not_found())?;
+        let here = self.shared.registry.lock().get(uuid);
+        match here {
+            Some(here) => Ok(here),
+            None => ledger::get(&self.shared, uuid).await?.ok_or_else(not_found),
+        }
     }
 
     /// Executions, newest first.
     ///
     /// # Errors
     /// [`SubmitError::Invalid`] for a `limit` or `cursor` that is not accepted.
-    pub fn list(
+    /// [`SubmitError::Cluster`] when there is no majority to ask.
+    pub async fn list(
         &self,
         limit: Option<u64>,
         cursor: Option<&str>,
@@ -214,6 +241,9 @@ impl Executions {
                 })
             })
             .transpose()?;
+        if self.shared.ledger.is_some() {
+            return ledger::list(&self.shared, cursor, limit as usize).await;
+        }
         let (rows, more) = self.shared.registry.lock().list(cursor, limit as usize);
         let next_cursor = match rows.last() {
             Some(last) if more => Some(last.id().to_string()),
@@ -230,11 +260,21 @@ impl Executions {
     /// # Errors
     /// [`CancelError`] when there is none or it is over.
     pub async fn cancel(&self, id: &str) -> Result<(), CancelError> {
-        let execution = self.get(id)?;
-        self.stop(&execution, StopCause::Cancelled)
-            .map_err(|status| CancelError::NotRunning { id: id.to_owned(), status })?;
+        let execution = self.get(id).await?;
+        let not_running = |status| CancelError::NotRunning { id: id.to_owned(), status };
+        if self.shared.ledger.is_some() && execution.lease().is_none() {
+            if execution.ended() {
+                return Err(not_running(execution.status()));
+            }
+            ledger::cancel(&self.shared, execution.id()).await?;
+        } else {
+            self.stop(&execution, StopCause::Cancelled).map_err(not_running)?;
+        }
         execution.finished().await;
-        Ok(())
+        match execution.status() {
+            Status::Cancelled => Ok(()),
+            status => Err(not_running(status)),
+        }
     }
 
     /// Asks an execution to stop, without waiting for it. One that still waits for a worker ends
@@ -243,9 +283,15 @@ impl Executions {
     /// # Errors
     /// Its status, when it is over.
     pub fn stop(&self, execution: &Arc<Execution>, cause: StopCause) -> Result<(), Status> {
+        if self.shared.ledger.is_some() && execution.lease().is_none() {
+            // It runs on another node, and whoever watches it from here has only gone away.
+            let (shared, id) = (Arc::clone(&self.shared), execution.id());
+            tokio::spawn(async move { ledger::cancel(&shared, id).await });
+            return Ok(());
+        }
         execution.request_stop(cause)?;
         if self.shared.queue.remove(execution.id()) {
-            self.shared.finish(execution, Err(cause.detail()), None);
+            self.shared.end(execution, Err(cause.detail()), None);
         }
         Ok(())
     }
@@ -307,129 +353,20 @@ impl Executions {
 }
 
 impl Shared {
+    /// Ends an execution that ran here: at once, or once that is committed.
+    fn end(self: &Arc<Self>, execution: &Arc<Execution>, outcome: Outcome, ran: Option<Duration>) {
+        if self.ledger.is_none() {
+            return self.finish(execution, outcome, ran);
+        }
+        let (shared, execution) = (Arc::clone(self), Arc::clone(execution));
+        tokio::spawn(async move { ledger::complete(&shared, &execution, outcome, ran).await });
+    }
+
     fn finish(&self, execution: &Execution, outcome: Outcome, ran: Option<Duration>) {
         if let Some(bytes) = execution.finish(outcome) {
             self.registry.lock().retain(execution.id(), bytes);
             metrics::finished(execution.status(), ran);
             self.active.send_modify(|active| *active -= 1);
         }
-    }
-}
-
-/// Hands queued executions to workers, as many at once as there are slots.
-async fn dispatch(shared: Arc<Shared>) {
-    loop {
-        let Ok(slot) = Arc::clone(&shared.slots).acquire_owned().await else { return };
-        let queued = shared.queue.next().await;
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            run(&shared, queued).await;
-            drop(slot);
-        });
-    }
-}
-
-/// One execution, from a free slot to its end.
-async fn run(shared: &Shared, queued: Queued) {
-    let Queued { execution, code, hash, bounds } = queued;
-    let stop = execution.stop_token();
-    let mut running =
-        Running { shared, execution: &execution, code_bytes: code.len(), end: None, ran: None };
-    if let Err(refusal) = still_accepted(shared, &code, hash).await {
-        running.end = Some(Err(refusal.into()));
-        return;
-    }
-    let taken = tokio::select! {
-        biased;
-        () = stop.cancelled() => None,
-        taken = shared.pool.take() => Some(taken),
-    };
-    let (outcome, ran) = match taken {
-        // `finish` puts the cause in.
-        None => (Ok(None), None),
-        Some(Err(TakeError { reason })) => {
-            let message = format!("worker processes do not start: {reason}");
-            (Err(ErrorDetail::new(ErrorKind::Unavailable, message)), None)
-        }
-        Some(Ok(worker)) => {
-            let job = Job {
-                execution_id: execution.id().to_string(),
-                attempt: 1,
-                code: Arc::clone(&code),
-                limits: JobLimits {
-                    heap_bytes: bounds.heap_bytes,
-                    buffer_bytes: bounds.heap_bytes,
-                    console_bytes: bounds.console_bytes,
-                    cpu_secs: bounds.wall.as_secs() + CPU_GRACE_SECS,
-                },
-            };
-            let started = Instant::now();
-            let mut at_line_start = true;
-            let outcome = worker
-                .run(job, bounds.wall, stop, |event| match event {
-                    ConsoleEvent::Text(text) => {
-                        at_line_start = text.ends_with('\n');
-                        execution.append(text);
-                    }
-                    ConsoleEvent::Truncated => {
-                        if !at_line_start {
-                            execution.append("\n");
-                        }
-                        execution.append(&truncation_notice(bounds.console_bytes));
-                    }
-                })
-                .await;
-            (outcome, Some(started.elapsed()))
-        }
-    };
-    let death = match &outcome {
-        // Whatever became of a process that was told to stop is not the script's doing.
-        Err(detail) if detail.violent && !stop.is_cancelled() => Some(detail.message.clone()),
-        _ => None,
-    };
-    running.end = Some(outcome);
-    running.ran = ran;
-    if let Some(reason) = death {
-        let hash = hash_of(&code, hash).await;
-        shared.quarantine.died(hash, &reason, SystemTime::now());
-    }
-}
-
-/// Whether the code of an execution that has waited may run.
-async fn still_accepted(
-    shared: &Shared,
-    code: &Arc<String>,
-    hash: Option<CodeHash>,
-) -> Result<(), Refusal> {
-    if !shared.quarantine.is_armed(SystemTime::now()) {
-        return Ok(());
-    }
-    let hash = hash_of(code, hash).await;
-    shared.quarantine.check(hash, SystemTime::now())
-}
-
-async fn hash_of(code: &Arc<String>, known: Option<CodeHash>) -> CodeHash {
-    match known {
-        Some(hash) => hash,
-        None => CodeHash::of(code).await,
-    }
-}
-
-/// Gives back what an execution holds and ends it, whatever becomes of the task that runs it.
-struct Running<'a> {
-    shared: &'a Shared,
-    execution: &'a Execution,
-    code_bytes: usize,
-    end: Option<Outcome>,
-    ran: Option<Duration>,
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.shared.queue.release(self.code_bytes);
-        let end = self.end.take().unwrap_or_else(|| {
-            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The server failed to run the script"))
-        });
-        self.shared.finish(self.execution, end, self.ran);
     }
 }

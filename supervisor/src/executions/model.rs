@@ -67,6 +67,8 @@ pub enum ErrorKind {
     ShuttingDown,
     /// The code was quarantined while it waited for a worker.
     Quarantined,
+    /// The node that ran the script was lost, and so were those it was given to.
+    NodeLost,
 }
 
 impl ErrorKind {

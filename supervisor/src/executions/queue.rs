@@ -33,6 +33,8 @@ pub struct Queued {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<Queued>,
+    /// Places kept for executions that are being committed.
+    reserved: usize,
     /// Bytes of code waiting and running.
     code_bytes: usize,
 }
@@ -45,6 +47,47 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// Keeps a place for an execution with so much code.
+    ///
+    /// # Errors
+    /// The number of waiting executions, when it would not fit.
+    pub fn reserve(&self, code_bytes: usize) -> Result<(), usize> {
+        let mut inner = self.inner.lock();
+        let bytes = inner.code_bytes + code_bytes;
+        let waiting = inner.waiting.len() + inner.reserved;
+        if waiting >= QUEUE_DEPTH_MAX || bytes > QUEUE_CODE_BYTES_MAX {
+            return Err(waiting);
+        }
+        inner.code_bytes = bytes;
+        inner.reserved += 1;
+        Ok(())
+    }
+
+    /// Gives a place back that is not needed.
+    pub fn unreserve(&self, code_bytes: usize) {
+        let mut inner = self.inner.lock();
+        inner.code_bytes -= code_bytes;
+        inner.reserved -= 1;
+    }
+
+    /// Adds an execution that has a place.
+    pub fn push_reserved(&self, queued: Queued) {
+        let mut inner = self.inner.lock();
+        inner.reserved -= 1;
+        inner.waiting.push_back(queued);
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// Adds an execution whatever waits: one that the cluster has given to this node.
+    pub fn push_always(&self, queued: Queued) {
+        let mut inner = self.inner.lock();
+        inner.code_bytes += queued.code.len();
+        inner.waiting.push_back(queued);
+        drop(inner);
+        self.filled.notify_one();
+    }
+
     /// Adds an execution at the end.
     ///
     /// # Errors
@@ -52,8 +95,9 @@ impl Queue {
     pub fn push(&self, queued: Queued) -> Result<(), usize> {
         let mut inner = self.inner.lock();
         let code_bytes = inner.code_bytes + queued.code.len();
-        if inner.waiting.len() >= QUEUE_DEPTH_MAX || code_bytes > QUEUE_CODE_BYTES_MAX {
-            return Err(inner.waiting.len());
+        let waiting = inner.waiting.len() + inner.reserved;
+        if waiting >= QUEUE_DEPTH_MAX || code_bytes > QUEUE_CODE_BYTES_MAX {
+            return Err(waiting);
         }
         inner.code_bytes = code_bytes;
         inner.waiting.push_back(queued);

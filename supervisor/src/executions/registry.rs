@@ -52,6 +52,11 @@ impl Registry {
         self.rows.get(&id).cloned()
     }
 
+    /// Takes an execution out.
+    pub fn remove(&mut self, id: Uuid) {
+        self.rows.remove(&id);
+    }
+
     /// Looks an idempotency key up.
     pub fn key(&self, key: &str, digest: &Digest) -> KeyLookup {
         match self.keys.get(key) {

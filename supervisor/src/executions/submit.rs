@@ -50,6 +50,9 @@ pub enum SubmitError {
         /// What the last one died of.
         reason: String,
     },
+    /// The cluster does not commit it.
+    #[error("unavailable: {0}")]
+    Cluster(String),
     /// The server is stopping.
     #[error("shutting down: this server takes no new executions")]
     ShuttingDown,

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::executions::{LiftError, NotFound, SubmitError};
+use crate::executions::{LiftError, LookupError, SubmitError};
 
 /// The body of every error.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -55,15 +55,20 @@ impl From<SubmitError> for ApiError {
             SubmitError::Quarantined(_) => StatusCode::UNPROCESSABLE_ENTITY,
             SubmitError::Overloaded { .. }
             | SubmitError::Unavailable { .. }
+            | SubmitError::Cluster(_)
             | SubmitError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }
 }
 
-impl From<NotFound> for ApiError {
-    fn from(error: NotFound) -> Self {
-        Self::new(StatusCode::NOT_FOUND, error.to_string())
+impl From<LookupError> for ApiError {
+    fn from(error: LookupError) -> Self {
+        let status = match error {
+            LookupError::NotFound(_) => StatusCode::NOT_FOUND,
+            LookupError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

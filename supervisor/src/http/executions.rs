@@ -38,7 +38,7 @@ pub async fn list(
     query: Params<ListQuery>,
 ) -> Result<Json<ExecutionList>, ApiError> {
     let Query(query) = query?;
-    Ok(Json(app.executions.list(query.limit, query.cursor.as_deref())?))
+    Ok(Json(app.executions.list(query.limit, query.cursor.as_deref()).await?))
 }
 
 /// Whether to wait.
@@ -67,7 +67,7 @@ pub async fn get(
 ) -> Result<Json<ExecutionInfo>, ApiError> {
     let (Path(id), Query(query)) = (id?, query?);
     let wait = Wait::seconds("wait", query.wait.unwrap_or(0))?;
-    let execution = app.executions.get(&id)?;
+    let execution = app.executions.get(&id).await?;
     wait.until_finished(&execution).await;
     Ok(Json(execution.info()))
 }
@@ -108,7 +108,7 @@ pub async fn output(
     let OutputQuery { line_offset, line_limit, byte_offset, byte_limit, wait } = query;
     let page = PageQuery { line_offset, line_limit, byte_offset, byte_limit }.page()?;
     let wait = Wait::seconds("wait", wait.unwrap_or(0))?;
-    let execution = app.executions.get(&id)?;
+    let execution = app.executions.get(&id).await?;
     if !wait.duration().is_zero() {
         let seen = match page {
             PageBy::Bytes { offset, .. } => offset,

@@ -14,12 +14,15 @@ mod health;
 mod in_flight;
 mod meta;
 mod quarantine;
+mod raft;
 pub mod serve;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
+use axum::routing::get;
+use mcp_v8_cluster::node::Node;
 use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -63,6 +66,7 @@ fn documented() -> OpenApiRouter<SharedApp> {
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
+        .routes(routes!(raft::status))
 }
 
 /// The OpenAPI description as JSON.
@@ -84,6 +88,19 @@ pub fn router(app: SharedApp, guard: Guard, in_flight: TaskTracker, transport: R
         .layer(middleware::from_fn_with_state(BodyBudget::default(), body::account))
         .layer(middleware::from_fn_with_state(guard, guard::check))
         .layer(middleware::from_fn_with_state(in_flight, in_flight::track))
+}
+
+/// The routes of the cluster port: those of the node, health and metrics.
+pub fn cluster_router(app: SharedApp, node: Node) -> Router {
+    let health = Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .with_state(app);
+    mcp_v8_cluster::http::router(node)
+        .merge(health)
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
 }
 
 async fn no_route(method: Method, uri: Uri) -> ApiError {

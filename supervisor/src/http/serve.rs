@@ -9,17 +9,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::limits::{CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, HEADER_READ_MAX};
 
@@ -81,7 +82,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     // mean waiting for a client's first bytes without a bound.
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_MAX);
-    let graceful = GracefulShutdown::new();
+    let open = TaskTracker::new();
     loop {
         let next = async {
             // The semaphore is never closed.
@@ -105,16 +106,27 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         // Small answers must not wait for more data; an error only costs latency.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let stop = stop.clone();
+        open.spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    // The request under way is answered, then it closes.
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
             drop(permit);
         });
     }
     drop(listener);
-    if tokio::time::timeout(CONNECTION_DRAIN_MAX, graceful.shutdown()).await.is_err() {
+    open.close();
+    if tokio::time::timeout(CONNECTION_DRAIN_MAX, open.wait()).await.is_err() {
         tracing::debug!("connections were still open at the end");
     }
 }

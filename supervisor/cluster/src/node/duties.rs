@@ -53,6 +53,10 @@ pub async fn renew(node: Node) {
         };
         tracing::info!(epoch, "this node is up");
         node.inner.epoch.send_replace(Some(epoch));
+        if let Some(application) = node.inner.application.get() {
+            // What the cluster gave to this epoch before we knew that it is ours.
+            application.replaced();
+        }
         hold(&node, epoch).await;
         // From here on what runs here may run elsewhere.
         node.inner.epoch.send_replace(None);

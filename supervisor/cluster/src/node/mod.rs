@@ -45,7 +45,7 @@ pub use self::membership::MembershipError;
 use self::network::Network;
 use self::propose::Proposer;
 pub use self::propose::{ProposeError, Proposed};
-use crate::command::Owner;
+use crate::command::{Command, NodeDown, Owner};
 use crate::limits::BARRIER_MS_MAX;
 use crate::net::message::{Request, Response};
 use crate::net::{CallError, Hello, Peer, Refused};
@@ -393,6 +393,16 @@ impl Node {
         match self.transfer_to(None).await {
             Ok(()) => tracing::info!(leader = self.leader_name(), "leadership handed over"),
             Err(error) => tracing::info!(%error, "leadership stays until the end"),
+        }
+    }
+
+    /// Tells the cluster that this node is going, so that nobody waits for its lease to end.
+    pub async fn retire(&self) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        if let (Some(Owner { node, epoch }), false) = (self.owner(), self.config().alone()) {
+            let down = self.propose(Command::NodeDown(NodeDown { node, epoch }));
+            // Without an answer its lease will end.
+            let _ = tokio::time::timeout(PATIENCE, down).await;
         }
     }
 

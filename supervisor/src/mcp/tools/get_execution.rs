@@ -18,9 +18,9 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
     let ById { execution_id } = parse(arguments)?;
-    let execution = app.executions.get(&execution_id).map_err(refuse)?;
+    let execution = app.executions.get(&execution_id).await.map_err(refuse)?;
     let info = execution.info();
     let mut fitted = info.clone();
     let mut bytes = MCP_MESSAGE_BYTES_MAX / 2;

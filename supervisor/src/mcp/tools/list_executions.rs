@@ -28,8 +28,8 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
     let Arguments { limit, cursor } = parse(arguments)?;
-    let list = app.executions.list(limit, cursor.as_deref()).map_err(refuse)?;
+    let list = app.executions.list(limit, cursor.as_deref()).await.map_err(refuse)?;
     Ok(result(&list, false))
 }

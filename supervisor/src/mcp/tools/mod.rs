@@ -46,10 +46,10 @@ pub async fn call(
 ) -> Result<CallToolResult, ErrorData> {
     Ok(match name {
         run_js::NAME => run_js::call(app, arguments, context).await,
-        get_execution::NAME => get_execution::call(app, arguments),
-        get_execution_output::NAME => get_execution_output::call(app, arguments),
+        get_execution::NAME => get_execution::call(app, arguments).await,
+        get_execution_output::NAME => get_execution_output::call(app, arguments).await,
         cancel_execution::NAME => cancel_execution::call(app, arguments).await,
-        list_executions::NAME => list_executions::call(app, arguments),
+        list_executions::NAME => list_executions::call(app, arguments).await,
         other => {
             let names: Vec<_> = definitions(app).iter().map(|tool| tool.name.to_string()).collect();
             let message = format!("no tool '{other}'; there are: {}", names.join(", "));

@@ -1,0 +1,139 @@
+//! From the queue to a worker, and from there to the end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mcp_v8_protocol::{Job, JobLimits};
+
+use super::execution::{Execution, Outcome};
+use super::model::{ErrorDetail, ErrorKind};
+use super::quarantine::{CodeHash, Refusal};
+use super::queue::Queued;
+use super::Shared;
+use crate::limits::CPU_GRACE_SECS;
+use crate::pool::{ConsoleEvent, TakeError};
+
+/// Console notice after the budget is used up.
+fn truncation_notice(bytes: u64) -> String {
+    format!(
+        "[console output cut here: the limit of {bytes} bytes was reached; the script went on]\n"
+    )
+}
+
+/// Hands queued executions to workers, as many at once as there are slots.
+pub(super) async fn dispatch(shared: Arc<Shared>) {
+    loop {
+        let Ok(slot) = Arc::clone(&shared.slots).acquire_owned().await else { return };
+        let queued = shared.queue.next().await;
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            run(&shared, queued).await;
+            drop(slot);
+        });
+    }
+}
+
+/// One execution, from a free slot to its end.
+async fn run(shared: &Arc<Shared>, queued: Queued) {
+    let Queued { execution, code, hash, bounds } = queued;
+    let stop = execution.stop_token();
+    let mut running =
+        Running { shared, execution: &execution, code_bytes: code.len(), end: None, ran: None };
+    if let Err(refusal) = still_accepted(shared, &code, hash).await {
+        running.end = Some(Err(refusal.into()));
+        return;
+    }
+    let taken = tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        taken = shared.pool.take() => Some(taken),
+    };
+    let (outcome, ran) = match taken {
+        // `finish` puts the cause in.
+        None => (Ok(None), None),
+        Some(Err(TakeError { reason })) => {
+            let message = format!("worker processes do not start: {reason}");
+            (Err(ErrorDetail::new(ErrorKind::Unavailable, message)), None)
+        }
+        Some(Ok(worker)) => {
+            let job = Job {
+                execution_id: execution.id().to_string(),
+                attempt: execution.lease().map_or(1, |lease| lease.attempt),
+                code: Arc::clone(&code),
+                limits: JobLimits {
+                    heap_bytes: bounds.heap_bytes,
+                    buffer_bytes: bounds.heap_bytes,
+                    console_bytes: bounds.console_bytes,
+                    cpu_secs: bounds.wall.as_secs() + CPU_GRACE_SECS,
+                },
+            };
+            let started = Instant::now();
+            let mut at_line_start = true;
+            let outcome = worker
+                .run(job, bounds.wall, stop, |event| match event {
+                    ConsoleEvent::Text(text) => {
+                        at_line_start = text.ends_with('\n');
+                        execution.append(text);
+                    }
+                    ConsoleEvent::Truncated => {
+                        if !at_line_start {
+                            execution.append("\n");
+                        }
+                        execution.append(&truncation_notice(bounds.console_bytes));
+                    }
+                })
+                .await;
+            (outcome, Some(started.elapsed()))
+        }
+    };
+    let death = match &outcome {
+        // Whatever became of a process that was told to stop is not the script's doing.
+        Err(detail) if detail.violent && !stop.is_cancelled() => Some(detail.message.clone()),
+        _ => None,
+    };
+    running.end = Some(outcome);
+    running.ran = ran;
+    if let Some(reason) = death {
+        let hash = hash_of(&code, hash).await;
+        shared.quarantine.died(hash, &reason, SystemTime::now());
+    }
+}
+
+/// Whether the code of an execution that has waited may run.
+async fn still_accepted(
+    shared: &Shared,
+    code: &Arc<String>,
+    hash: Option<CodeHash>,
+) -> Result<(), Refusal> {
+    if !shared.quarantine.is_armed(SystemTime::now()) {
+        return Ok(());
+    }
+    let hash = hash_of(code, hash).await;
+    shared.quarantine.check(hash, SystemTime::now())
+}
+
+async fn hash_of(code: &Arc<String>, known: Option<CodeHash>) -> CodeHash {
+    match known {
+        Some(hash) => hash,
+        None => CodeHash::of(code).await,
+    }
+}
+
+/// Gives back what an execution holds and ends it, whatever becomes of the task that runs it.
+struct Running<'a> {
+    shared: &'a Arc<Shared>,
+    execution: &'a Arc<Execution>,
+    code_bytes: usize,
+    end: Option<Outcome>,
+    ran: Option<Duration>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.shared.queue.release(self.code_bytes);
+        let end = self.end.take().unwrap_or_else(|| {
+            Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The server failed to run the script"))
+        });
+        self.shared.end(self.execution, end, self.ran);
+    }
+}
