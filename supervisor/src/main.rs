@@ -22,7 +22,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // `exec` shows a person one script; the server's own events would only be in the way.
-    let default_level = if args.command.is_some() { "error" } else { "info" };
+    // openraft tells every vote in detail; what matters of it we say ourselves.
+    let default_level = if args.command.is_some() { "error" } else { "info,openraft=warn" };
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     tracing_subscriber::fmt()

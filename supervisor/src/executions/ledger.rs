@@ -21,7 +21,7 @@ use mcp_v8_cluster::state::{Change, StateError, executions as rows, keys};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::execution::{Execution, Lease, Outcome, StopCause};
@@ -32,7 +32,7 @@ use super::registry::Digest;
 use super::submit::{Bounds, SubmitError};
 use super::{LookupError, Shared};
 use crate::limits::{
-    FOLLOW_WAIT, INLINE_TEXT_BYTES_MAX, PAGE_BYTES_MAX, TEXT_PART_BYTES, TEXT_PARTS_AT_ONCE,
+    FIRST_LOOK_MAX, FOLLOW_WAIT, INLINE_TEXT_BYTES_MAX, PAGE_BYTES_MAX, TEXT_PART_BYTES, TEXT_PARTS_AT_ONCE,
 };
 use crate::metrics;
 
@@ -425,7 +425,10 @@ pub(super) async fn get(
         execution
     };
     let (shared, weak) = (Arc::clone(shared), Arc::downgrade(&execution));
-    tokio::spawn(async move { follow(&shared, id, weak).await });
+    let (seen, first) = oneshot::channel();
+    tokio::spawn(async move { follow(&shared, id, weak, Some(seen)).await });
+    // Whoever asks gets what has been printed by now, if its owner can be asked.
+    let _ = tokio::time::timeout(FIRST_LOOK_MAX, first).await;
     Ok(Some(execution))
 }
 
@@ -469,7 +472,7 @@ fn restore(ledger: &Ledger, execution: &Execution, row: &ExecutionRow) -> Result
 
 /// Waits for the end of an execution whose outcome another attempt gives.
 async fn mirror(shared: &Arc<Shared>, execution: &Arc<Execution>) {
-    follow(shared, execution.id(), Arc::downgrade(execution)).await;
+    follow(shared, execution.id(), Arc::downgrade(execution), None).await;
 }
 
 /// What nodes ask each other about executions.
@@ -481,6 +484,8 @@ enum Call {
         id: Uuid,
         /// The first byte.
         from: u64,
+        /// Whether to wait for some.
+        wait: bool,
     },
 }
 
@@ -492,8 +497,14 @@ struct Output {
     here: bool,
 }
 
-/// Keeps a mirror up to date until its execution has ended or nobody looks at it.
-async fn follow(shared: &Arc<Shared>, id: Uuid, mirror: Weak<Execution>) {
+/// Keeps a mirror up to date until its execution has ended or nobody looks at it; `first` hears when
+/// its owner was asked once.
+async fn follow(
+    shared: &Arc<Shared>,
+    id: Uuid,
+    mirror: Weak<Execution>,
+    mut first: Option<oneshot::Sender<()>>,
+) {
     let Some(ledger) = &shared.ledger else { return };
     let mut changed = ledger.changed.subscribe();
     let mut attempt = 0;
@@ -530,7 +541,7 @@ async fn follow(shared: &Arc<Shared>, id: Uuid, mirror: Weak<Execution>) {
             attempt = row.attempt;
             execution.set_output("");
         }
-        let call = Call::Output { id, from: execution.output_bytes() };
+        let call = Call::Output { id, from: execution.output_bytes(), wait: first.is_none() };
         drop(execution);
         // A struct of numbers.
         let body = serde_json::to_vec(&call).unwrap_or_default();
@@ -540,6 +551,7 @@ async fn follow(shared: &Arc<Shared>, id: Uuid, mirror: Weak<Execution>) {
             () = wait_for_change_of(ledger, &mut changed, id, &row) => continue,
         };
         let answer: Option<Output> = answer.and_then(|body| serde_json::from_slice(&body).ok());
+        let asked_before = first.is_none();
         match answer {
             Some(output) if output.here => {
                 pause = Duration::from_millis(20);
@@ -549,11 +561,16 @@ async fn follow(shared: &Arc<Shared>, id: Uuid, mirror: Weak<Execution>) {
                     execution.append(&output.text);
                 }
             }
+            _ if !asked_before => {}
             // It has not begun there, is over, or the node is not reached.
             _ => {
                 wait_for_change(&mut changed, pause).await;
                 pause = (pause * 2).min(FOLLOW_WAIT);
             }
+        }
+        if let Some(first) = first.take() {
+            // Whoever waited may have gone.
+            let _ = first.send(());
         }
     }
 }
@@ -581,7 +598,7 @@ async fn wait_for_change_of(
 }
 
 /// Answers [`Call::Output`].
-async fn output(shared: &Arc<Shared>, id: Uuid, from: u64) -> Output {
+async fn output(shared: &Arc<Shared>, id: Uuid, from: u64, wait: bool) -> Output {
     let Some(ledger) = &shared.ledger else { return Output::default() };
     let running = ledger.inner.lock().running.get(&id).cloned();
     let Some(execution) = running else { return Output::default() };
@@ -594,7 +611,9 @@ async fn output(shared: &Arc<Shared>, id: Uuid, from: u64) -> Output {
         }
     };
     // Either way, what there is.
-    let _ = tokio::time::timeout(FOLLOW_WAIT, more).await;
+    if wait {
+        let _ = tokio::time::timeout(FOLLOW_WAIT, more).await;
+    }
     Output { text: execution.output_from(from, PAGE_BYTES_MAX).data, here: true }
 }
 
@@ -786,9 +805,9 @@ impl Application for Watcher {
                 else {
                     return Vec::new();
                 };
-                let Call::Output { id, from } = call;
+                let Call::Output { id, from, wait } = call;
                 // A struct of a text and a flag.
-                serde_json::to_vec(&output(&shared, id, from).await).unwrap_or_default()
+                serde_json::to_vec(&output(&shared, id, from, wait).await).unwrap_or_default()
             });
             answering.await.unwrap_or_default()
         })

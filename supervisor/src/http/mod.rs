@@ -11,6 +11,7 @@ mod exec;
 mod executions;
 mod guard;
 mod health;
+mod heaps;
 mod in_flight;
 mod meta;
 mod quarantine;
@@ -43,6 +44,7 @@ use crate::limits::BODY_BYTES_MAX;
     ),
     tags(
         (name = "executions", description = "Run scripts and follow them"),
+        (name = "heaps", description = "Tags of heap snapshots"),
         (name = "quarantine", description = "Code that killed workers"),
         (name = "server", description = "Version, documentation, health"),
     )
@@ -67,6 +69,7 @@ fn documented() -> OpenApiRouter<SharedApp> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
         .routes(routes!(raft::status))
+        .routes(routes!(heaps::get_tags, heaps::set_tags, heaps::delete_tags))
 }
 
 /// The OpenAPI description as JSON.
