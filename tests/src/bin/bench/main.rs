@@ -3,6 +3,7 @@
 //! ```text
 //! mcp-v8-bench exec [--seconds N] [--only NAME]           closed loops of 1+1, and memory
 //! mcp-v8-bench cpu [--rounds N] [--only NAME]             scripts that calculate, with isolation and without
+//! mcp-v8-bench commit [--seconds N] [--only NAME]         commits over three nodes, beside etcd
 //! mcp-v8-bench hostile [--executions N] [--clients N]     normal scripts while others attack
 //! mcp-v8-bench kill [--tries N] [--only NAME]             how late the answer at a time limit is
 //! ```
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bare;
+mod commit;
 mod cpu;
 mod exec;
 mod hostile;
@@ -25,7 +27,7 @@ mod processes;
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: mcp-v8-bench exec|cpu|hostile|kill [--seconds N] [--rounds N] \
+const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|hostile|kill [--seconds N] [--rounds N] \
                      [--executions N] [--clients N] [--tries N] [--only PART OF A NAME]";
 
 /// What was asked for.
@@ -72,6 +74,7 @@ async fn main() {
     }
     match family.as_str() {
         "exec" => exec::run(&options).await,
+        "commit" => commit::run(&options).await,
         "cpu" => cpu::run(&options).await,
         "hostile" => hostile::run(&options).await,
         "kill" => kill::run(&options).await,
