@@ -133,6 +133,11 @@ impl Execution {
         self.lease.as_ref()
     }
 
+    /// Whether its outcome comes from this node.
+    pub fn runs_here(&self) -> bool {
+        self.lease.is_some() && self.stop_cause() != Some(StopCause::Abandoned)
+    }
+
     /// When it was accepted.
     pub fn accepted_at(&self) -> SystemTime {
         self.accepted_at

@@ -62,11 +62,11 @@ impl Ledger {
     }
 
     fn row(&self, id: Uuid) -> Result<Option<ExecutionRow>, StateError> {
-        rows::execution(self.node.rows(), id)
+        rows::execution(&self.node.rows(), id)
     }
 
     fn text(&self, id: Uuid, kind: PartKind, parts: u32) -> Result<String, StateError> {
-        rows::text(self.node.rows(), id, kind, parts)
+        rows::text(&self.node.rows(), id, kind, parts)
     }
 }
 
@@ -99,6 +99,14 @@ fn kept(status: Status) -> command::Status {
     }
 }
 
+/// Why a text is not sent ahead.
+enum PutError {
+    /// The execution has ended, or another attempt of it counts.
+    Over,
+    /// It may be tried again.
+    Failed(String),
+}
+
 /// Sends a text ahead if it is long.
 async fn put(
     node: &Node,
@@ -106,7 +114,7 @@ async fn put(
     attempt: u32,
     kind: PartKind,
     text: &str,
-) -> Result<Text, String> {
+) -> Result<Text, PutError> {
     if text.len() <= INLINE_TEXT_BYTES_MAX {
         return Ok(Text::Inline(text.to_owned()));
     }
@@ -129,9 +137,12 @@ async fn put(
             node.propose(Command::Part(part))
         });
         for sent in futures_util::future::join_all(sending).await {
-            match sent.map_err(|error| error.to_string())?.reply {
+            match sent.map_err(|error| PutError::Failed(error.to_string()))?.reply {
                 Reply::Done => {}
-                other => return Err(format!("{other:?}")),
+                Reply::EndedBefore | Reply::Fenced | Reply::NoExecution => {
+                    return Err(PutError::Over);
+                }
+                other => return Err(PutError::Failed(format!("{other:?}"))),
             }
         }
     }
@@ -186,14 +197,18 @@ impl Drop for Place {
 }
 
 /// A submission on its way.
-struct Submitting<'a> {
-    ledger: &'a Ledger,
+struct Submitting {
+    shared: Arc<Shared>,
     id: Uuid,
 }
 
-impl Drop for Submitting<'_> {
+impl Drop for Submitting {
+    /// Looks at what has changed meanwhile: one that was committed although its answer was lost runs
+    /// here like any that the cluster gives to this node.
     fn drop(&mut self) {
-        self.ledger.inner.lock().submitting.remove(&self.id);
+        let Some(ledger) = &self.shared.ledger else { return };
+        ledger.inner.lock().submitting.remove(&self.id);
+        look(&Handle::current(), &self.shared, ledger, self.id);
     }
 }
 
@@ -219,8 +234,11 @@ async fn commit(
     };
     let (id, accepted_at) = (Uuid::now_v7(), SystemTime::now());
     ledger.inner.lock().submitting.insert(id);
-    let _submitting = Submitting { ledger, id };
-    let text = put(node, id, 0, PartKind::Code, &code).await.map_err(unavailable)?;
+    let _submitting = Submitting { shared: Arc::clone(&shared), id };
+    let text = put(node, id, 0, PartKind::Code, &code).await.map_err(|error| match error {
+        PutError::Failed(problem) => unavailable(problem),
+        PutError::Over => unavailable("its id is taken".to_owned()),
+    })?;
     let submit = command::Submit {
         execution: id,
         owner: owner.clone(),
@@ -299,7 +317,7 @@ pub(super) async fn complete(
         }
         // Another attempt counts, or this node is at its end.
         _ => {
-            shared.registry.lock().remove(id);
+            shared.registry.lock().remove(execution);
             shared.active.send_modify(|active| *active -= 1);
             let (shared, execution) = (Arc::clone(shared), Arc::clone(execution));
             tokio::spawn(async move { mirror(&shared, &execution).await });
@@ -362,12 +380,13 @@ async fn commit_end(
             let complete =
                 command::Complete { execution: id, attempt, owner: lease.owner.clone(), end };
             let proposed = node.propose(Command::Complete(complete)).await;
-            Ok::<_, String>(proposed.map_err(|error| error.to_string())?.reply)
+            let proposed = proposed.map_err(|error| PutError::Failed(error.to_string()))?;
+            Ok::<_, PutError>(proposed.reply)
         };
         match proposing.await {
             Ok(Reply::Ended(status)) => return Some(status),
-            Ok(_) => return None,
-            Err(problem) => {
+            Ok(_) | Err(PutError::Over) => return None,
+            Err(PutError::Failed(problem)) => {
                 // Fenced by now: whatever this node says does not count.
                 if execution.stop_cause() == Some(StopCause::Abandoned)
                     || node.owner().as_ref() != Some(&lease.owner)
@@ -639,7 +658,7 @@ pub(super) async fn list(
     let Some(ledger) = &shared.ledger else { return Ok(empty) };
     let unavailable = |error: &dyn std::fmt::Display| SubmitError::Cluster(error.to_string());
     ledger.node.barrier().await.map_err(|error| unavailable(&error))?;
-    let tree = ledger.node.rows().clone();
+    let tree = ledger.node.rows();
     let reading = tokio::task::spawn_blocking(move || {
         let first = keys::EXECUTIONS.to_vec();
         let end = match cursor {
@@ -683,40 +702,38 @@ pub(super) fn attach(shared: &Arc<Shared>) {
     ledger.node.attach(Arc::new(watcher));
 }
 
-impl Watcher {
-    /// Looks at an execution that has changed.
-    fn look(&self, shared: &Arc<Shared>, ledger: &Ledger, id: Uuid) {
-        let running = {
-            let inner = ledger.inner.lock();
-            if inner.submitting.contains(&id) {
-                return;
-            }
-            inner.running.get(&id).cloned()
-        };
-        let Ok(Some(row)) = ledger.row(id) else { return };
-        if row.end.is_some() {
+/// Looks at an execution that has changed.
+fn look(runtime: &Handle, shared: &Arc<Shared>, ledger: &Ledger, id: Uuid) {
+    let running = {
+        let inner = ledger.inner.lock();
+        if inner.submitting.contains(&id) {
             return;
         }
-        let lease = Lease { owner: row.owner.clone(), attempt: row.attempt };
-        match running {
-            Some(running) if running.lease() == Some(&lease) => {
-                if row.cancelled {
-                    let shared = Arc::clone(shared);
-                    self.runtime.spawn(async move {
-                        let executions = super::Executions { shared };
-                        // It may have ended in this moment.
-                        let _ = executions.stop(&running, StopCause::Cancelled);
-                    });
-                }
+        inner.running.get(&id).cloned()
+    };
+    let Ok(Some(row)) = ledger.row(id) else { return };
+    if row.end.is_some() {
+        return;
+    }
+    let lease = Lease { owner: row.owner.clone(), attempt: row.attempt };
+    match running {
+        Some(running) if running.lease() == Some(&lease) => {
+            if row.cancelled {
+                let shared = Arc::clone(shared);
+                runtime.spawn(async move {
+                    let executions = super::Executions { shared };
+                    // It may have ended in this moment.
+                    let _ = executions.stop(&running, StopCause::Cancelled);
+                });
             }
-            stale => {
-                if let Some(stale) = stale {
-                    abandon_on(&self.runtime, shared, stale);
-                }
-                if ledger.node.owner().as_ref() == Some(&row.owner) {
-                    let shared = Arc::clone(shared);
-                    self.runtime.spawn(async move { adopt(&shared, id, &row, lease) });
-                }
+        }
+        stale => {
+            if let Some(stale) = stale {
+                abandon_on(runtime, shared, stale);
+            }
+            if ledger.node.owner().as_ref() == Some(&row.owner) {
+                let shared = Arc::clone(shared);
+                runtime.spawn(async move { adopt(&shared, id, &row, lease) });
             }
         }
     }
@@ -759,6 +776,10 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
         let executions = super::Executions { shared: Arc::clone(shared) };
         let _ = executions.stop(&execution, StopCause::Cancelled);
     }
+    if ledger.node.owner().as_ref() != execution.lease().map(|lease| &lease.owner) {
+        // Fenced in between.
+        abandon(shared, &execution);
+    }
 }
 
 impl Application for Watcher {
@@ -767,7 +788,7 @@ impl Application for Watcher {
         let Some(ledger) = &shared.ledger else { return };
         for change in changes {
             if let Change::Execution(id) = change {
-                self.look(&shared, ledger, *id);
+                look(&self.runtime, &shared, ledger, *id);
             }
         }
         ledger.changed.send_modify(|count| *count += 1);
@@ -776,10 +797,10 @@ impl Application for Watcher {
     fn replaced(&self) {
         let Some(shared) = self.shared.upgrade() else { return };
         let Some(ledger) = &shared.ledger else { return };
-        match rows::running(ledger.node.rows()) {
+        match rows::running(&ledger.node.rows()) {
             Ok(running) => {
                 for (id, _) in running {
-                    self.look(&shared, ledger, id);
+                    look(&self.runtime, &shared, ledger, id);
                 }
             }
             Err(error) => tracing::error!(%error, "running executions cannot be read"),

@@ -262,7 +262,7 @@ impl Executions {
     pub async fn cancel(&self, id: &str) -> Result<(), CancelError> {
         let execution = self.get(id).await?;
         let not_running = |status| CancelError::NotRunning { id: id.to_owned(), status };
-        if self.shared.ledger.is_some() && execution.lease().is_none() {
+        if self.shared.ledger.is_some() && !execution.runs_here() {
             if execution.ended() {
                 return Err(not_running(execution.status()));
             }
@@ -283,7 +283,7 @@ impl Executions {
     /// # Errors
     /// Its status, when it is over.
     pub fn stop(&self, execution: &Arc<Execution>, cause: StopCause) -> Result<(), Status> {
-        if self.shared.ledger.is_some() && execution.lease().is_none() {
+        if self.shared.ledger.is_some() && !execution.runs_here() {
             // It runs on another node, and whoever watches it from here has only gone away.
             let (shared, id) = (Arc::clone(&self.shared), execution.id());
             tokio::spawn(async move { ledger::cancel(&shared, id).await });

@@ -52,9 +52,12 @@ impl Registry {
         self.rows.get(&id).cloned()
     }
 
-    /// Takes an execution out.
-    pub fn remove(&mut self, id: Uuid) {
-        self.rows.remove(&id);
+    /// Takes an execution out, if it is this one that is known under its id.
+    pub fn remove(&mut self, execution: &Arc<Execution>) {
+        let id = execution.id();
+        if self.rows.get(&id).is_some_and(|known| Arc::ptr_eq(known, execution)) {
+            self.rows.remove(&id);
+        }
     }
 
     /// Looks an idempotency key up.

@@ -82,7 +82,7 @@ pub async fn get_tags(State(app): State<SharedApp>, hash: Hash) -> Result<Json<T
     let heap = heap(hash)?;
     let node = node(&app)?;
     node.barrier().await.map_err(|error| unavailable(&error))?;
-    let tags = heaps::tags(node.rows(), &heap).map_err(|error| unavailable(&error))?;
+    let tags = heaps::tags(&node.rows(), &heap).map_err(|error| unavailable(&error))?;
     Ok(Json(Tags { tags }))
 }
 

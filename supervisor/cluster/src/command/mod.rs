@@ -72,8 +72,8 @@ pub enum Reply {
     Fenced,
     /// There are more tags than a heap may have.
     TooManyTags,
-    /// The entry came from openraft, not from a client.
-    None,
+    /// The execution had ended: what counts is in its row.
+    EndedBefore,
 }
 
 /// The commands of one log entry.

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::frame::{Frame, FrameReader};
 use super::message::{Request, Response};
 use crate::codec::{decode_body, encode_into};
-use crate::limits::{CONNECT_MS_MAX, FRAMES_QUEUED_MAX};
+use crate::limits::{CONNECT_MS_MAX, FRAME_BYTES_MAX, FRAMES_QUEUED_MAX};
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -85,6 +85,8 @@ struct Connection {
 #[derive(Debug, Default)]
 struct Calls {
     next: AtomicU64,
+    /// Answers that came.
+    answers: AtomicU64,
     /// `None` once the connection has failed.
     waiting: Mutex<Option<HashMap<u64, oneshot::Sender<Vec<u8>>>>>,
 }
@@ -121,12 +123,17 @@ impl<C: Connector> Peer<C> {
         let connection = self.connection(deadline).await?;
         let mut body = Vec::with_capacity(256);
         encode_into(&mut body, request);
+        if body.len() > FRAME_BYTES_MAX {
+            let problem = format!("a message of {} bytes; accepted: {FRAME_BYTES_MAX}", body.len());
+            return Err(CallError::Unreachable { address: self.shared.address.clone(), problem });
+        }
         let (answer, answered) = oneshot::channel();
         let call = connection.calls.next.fetch_add(1, Ordering::Relaxed);
         match &mut *connection.calls.waiting.lock() {
             Some(waiting) => waiting.insert(call, answer),
             None => return Err(self.no_answer("the connection has ended")),
         };
+        let answers = connection.calls.answers.load(Ordering::Relaxed);
         let forget = Forget { calls: &connection.calls, call };
         match timeout_at(deadline, connection.frames.send(Frame { call, body })).await {
             Ok(Ok(())) => {}
@@ -136,7 +143,14 @@ impl<C: Connector> Peer<C> {
         let body = match timeout_at(deadline, answered).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => return Err(self.no_answer("the connection has ended")),
-            Err(_) => return Err(self.no_answer(&format!("not within {patience:?}"))),
+            Err(_) => {
+                if connection.calls.answers.load(Ordering::Relaxed) == answers {
+                    // Nothing has come at all: what is queued would only come too late.
+                    connection.calls.end();
+                    *self.shared.connection.lock().await = None;
+                }
+                return Err(self.no_answer(&format!("not within {patience:?}")));
+            }
         };
         drop(forget);
         decode_body(&body).map_err(|error| self.no_answer(&error.to_string()))
@@ -193,6 +207,7 @@ impl Connection {
         let (frames, queue) = mpsc::channel(FRAMES_QUEUED_MAX);
         let calls = Arc::new(Calls {
             next: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
             waiting: Mutex::new(Some(HashMap::new())),
         });
         let (writer_calls, reader_calls) = (Arc::clone(&calls), Arc::clone(&calls));
@@ -235,6 +250,7 @@ pub(super) async fn write_frames(
 async fn read_answers(stream: ReadHalf<Box<dyn Stream>>, calls: &Calls) -> io::Result<()> {
     let mut frames = FrameReader::new(stream);
     while let Some(frame) = frames.next().await? {
+        calls.answers.fetch_add(1, Ordering::Relaxed);
         let waiting = calls.waiting.lock().as_mut().and_then(|calls| calls.remove(&frame.call));
         if let Some(waiting) = waiting {
             // It may have given up just now.

@@ -83,10 +83,9 @@ impl Node {
                     self.barrier_here(deadline).await
                 }
                 Some(leader) => match self.peer(&leader) {
-                    Some(peer) => peer
-                        .call(&Request::Barrier, left)
-                        .await
-                        .unwrap_or_else(|error| Response::Unknown(error.to_string())),
+                    Some(peer) => {
+                        self.while_leader(&leader, peer.call(&Request::Barrier, left)).await
+                    }
                     None => Response::NotLeader(None),
                 },
             };

@@ -39,8 +39,10 @@ pub async fn find(node: &Node) -> Option<(NodeId, Option<Founders>)> {
     let config = node.config();
     let identity = node.store().identity();
     if let Some(id) = identity.node {
-        return Some((id, None));
+        // openraft refuses to begin again what has begun.
+        return Some((id, identity.founders));
     }
+    let mut fingerprint = None;
     let found = if let Some(join) = &config.join {
         let id = NodeId::joined(&config.name, identity.storage);
         ask_in(node, std::slice::from_ref(join)).await;
@@ -51,16 +53,17 @@ pub async fn find(node: &Node) -> Option<(NodeId, Option<Founders>)> {
         let founders = [(id.clone(), this_member(node, Some(identity.storage)))].into();
         (id, Some(founders))
     } else {
-        look_around(node).await
+        let (found, list) = look_around(node).await;
+        fingerprint = list.map(|list| self::fingerprint(&list));
+        found
     };
-    let (id, fingerprint) = (found.0.clone(), fingerprint(&node.inner.context.founders()));
+    let (id, founders) = found.clone();
     let kept = node
         .store()
         .set_identity(|identity| {
             identity.node = Some(id);
-            if config.join.is_none() && !config.alone() {
-                identity.fingerprint = Some(fingerprint);
-            }
+            identity.founders = founders;
+            identity.fingerprint = fingerprint;
         })
         .await;
     if let Err(error) = kept {
@@ -88,17 +91,21 @@ pub fn fingerprint(list: &str) -> u64 {
     })
 }
 
-/// Looks at the peers until it is clear who this node is.
-async fn look_around(node: &Node) -> (NodeId, Option<Founders>) {
+/// Looks at the peers until it is clear who this node is. With the list of founders, once all have
+/// a name.
+async fn look_around(node: &Node) -> ((NodeId, Option<Founders>), Option<String>) {
     let config = node.config();
     let mut said = String::new();
     loop {
         let seen = statuses(config.peers.iter().map(|peer| peer.address.clone())).await;
+        let list = named(config, &seen).map(|list| founders_list(config, &list));
         let waiting = match decide(node, &seen) {
-            Decision::Found(founders) => return (NodeId::founder(&config.name), Some(founders)),
+            Decision::Found(founders) => {
+                return ((NodeId::founder(&config.name), Some(founders)), list);
+            }
             Decision::Wait => {
                 tracing::info!("the cluster exists; waiting for its leader");
-                return (NodeId::founder(&config.name), None);
+                return ((NodeId::founder(&config.name), None), list);
             }
             Decision::JoinAgain => {
                 tracing::warn!(
@@ -106,7 +113,8 @@ async fn look_around(node: &Node) -> (NodeId, Option<Founders>) {
                 );
                 let seeds: Vec<String> = seen.keys().cloned().collect();
                 ask_in(node, &seeds).await;
-                return (NodeId::joined(&config.name, node.store().identity().storage), None);
+                let id = NodeId::joined(&config.name, node.store().identity().storage);
+                return ((id, None), None);
             }
             Decision::LookAgain(waiting) => waiting,
         };

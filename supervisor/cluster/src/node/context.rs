@@ -13,11 +13,11 @@ use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use tokio::net::TcpStream;
 
-use super::config::Config;
+use super::config::{Config, Seed};
 use crate::codec::{decode, encode};
 use crate::net::client::{Connector, Stream};
 use crate::net::{Hello, Refused};
-use crate::store::{Machine, Store};
+use crate::store::{Identity, Machine, Store};
 use crate::types::{Member, NodeId, Types};
 
 /// The protocol that a connection is upgraded to.
@@ -91,6 +91,12 @@ impl Context {
         Ok(())
     }
 
+    /// Whether a founder of this id is one of ours.
+    fn expects(&self, node: &NodeId) -> bool {
+        let named = |peer: &Seed| peer.name.as_deref() == Some(node.name());
+        self.members().contains_key(node) || self.config.peers.iter().any(named)
+    }
+
     /// A node keeps the disk it was first met with.
     async fn check_disk(&self, node: &NodeId, other: &Hello) -> Result<(), Refused> {
         if *node == NodeId::joined(&other.name, other.storage) {
@@ -108,9 +114,15 @@ impl Context {
         match known.or_else(met) {
             Some(storage) if storage == other.storage => Ok(()),
             Some(_) => Err(refused()),
+            None if !self.expects(node) => Ok(()),
             None => {
                 let met = (node.clone(), other.storage);
-                let written = self.store.set_identity(|identity| identity.met.push(met)).await;
+                let note = |identity: &mut Identity| {
+                    if !identity.met.iter().any(|(id, _)| *id == met.0) {
+                        identity.met.push(met.clone());
+                    }
+                };
+                let written = self.store.set_identity(note).await;
                 written.map_err(|error| Refused::Proof(format!("cannot keep who was met: {error}")))
             }
         }

@@ -18,6 +18,9 @@ use crate::state::{executions, nodes};
 /// How often a leader looks.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Commands that forget old executions, at most, in one look; each forgets 256.
+const EXPIRES_PER_LOOK: usize = 32;
+
 /// How long a node without a leader waits before it tells the cluster its address.
 const SILENT: Duration = Duration::from_secs(2);
 
@@ -39,6 +42,8 @@ pub async fn renew(node: Node) {
             incarnation,
             runs_scripts: node.config().runs_scripts,
         };
+        // The lease begins at the earliest when this is sent.
+        let sent = Instant::now();
         let epoch = match node.propose(Command::NodeUp(up)).await {
             Ok(proposed) => match proposed.reply {
                 Reply::Epoch(epoch) => epoch,
@@ -57,7 +62,7 @@ pub async fn renew(node: Node) {
             // What the cluster gave to this epoch before we knew that it is ours.
             application.replaced();
         }
-        hold(&node, epoch).await;
+        hold(&node, epoch, sent).await;
         // From here on what runs here may run elsewhere.
         node.inner.epoch.send_replace(None);
         if let Some(application) = node.inner.application.get() {
@@ -67,11 +72,9 @@ pub async fn renew(node: Node) {
 }
 
 /// Renews until the epoch is over or may be.
-async fn hold(node: &Node, epoch: u64) {
+async fn hold(node: &Node, epoch: u64, mut acknowledged: Instant) {
     let mut every = interval(Duration::from_millis(RENEW_MS));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // A new leader gives a full lease, and what it knows of us is at least as old as the epoch.
-    let mut acknowledged = Instant::now();
     let fence = Duration::from_millis(FENCE_MS);
     loop {
         let left = (acknowledged + fence).saturating_duration_since(Instant::now());
@@ -114,6 +117,10 @@ async fn renewal(node: &Node, epoch: u64) -> Option<bool> {
 }
 
 impl Node {
+    fn is_member(&self, name: &str) -> bool {
+        self.inner.context.members().keys().any(|id| id.name() == name)
+    }
+
     /// A node has given a sign of life.
     pub(super) fn renewed(&self, name: &str, epoch: u64) -> Response {
         let (Some(metrics), true) = (self.metrics(), self.is_leader()) else {
@@ -122,7 +129,10 @@ impl Node {
         if self.without_majority().is_some() {
             return Response::NotLeader(None);
         }
-        match nodes::node(self.rows(), name) {
+        if !self.is_member(name) {
+            return Response::Renewed(false);
+        }
+        match nodes::node(&self.rows(), name) {
             Ok(Some(row)) if row.epoch > epoch || (row.epoch == epoch && !row.up) => {
                 Response::Renewed(false)
             }
@@ -193,7 +203,7 @@ async fn keep_cluster(node: &Node) {
     if node.store().identity().cluster.is_some() {
         return;
     }
-    if let Ok(Some(cluster)) = nodes::cluster(node.rows())
+    if let Ok(Some(cluster)) = nodes::cluster(&node.rows())
         && let Err(error) = node.store().set_identity(|identity| identity.cluster = Some(cluster)).await
     {
         tracing::error!(%error, "the id of the cluster cannot be kept");
@@ -203,49 +213,56 @@ async fn keep_cluster(node: &Node) {
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 async fn look(node: &Node, looks: u64) -> Result<(), Failed> {
-    if nodes::cluster(node.rows())?.is_none() {
+    if nodes::cluster(&node.rows())?.is_none() {
         node.propose(Command::Found(Found { cluster: Uuid::new_v4() })).await?;
     }
-    let all = nodes::nodes(node.rows())?;
+    let all = nodes::nodes(&node.rows())?;
     let up: Vec<(String, u64)> = all
         .iter()
         .filter(|(_, row)| row.up)
         .map(|(name, row)| (name.clone(), row.epoch))
         .collect();
     let term = node.metrics().map_or(0, |metrics| metrics.current_term);
-    for (name, epoch) in node.inner.leases.expired(term, &up) {
+    let gone = up.iter().filter(|(name, _)| !node.is_member(name)).cloned();
+    let lost: Vec<_> = node.inner.leases.expired(term, &up).into_iter().chain(gone).collect();
+    for (name, epoch) in lost {
         tracing::warn!(node = name, epoch, "lost: it has not renewed its lease");
         node.propose(Command::NodeDown(NodeDown { node: name, epoch })).await?;
     }
     reassign(node).await?;
     node.look_after_members().await;
-    // About once in ten seconds.
-    if looks.is_multiple_of(40) {
-        let kept = executions::kept(node.rows())?;
-        if kept.rows > 0 {
-            let expire = Expire {
-                before_ms: now_ms().saturating_sub(EXPIRE_AFTER_MS_DEFAULT),
-                rows_max: EXECUTION_ROWS_DEFAULT,
-                bytes_max: EXECUTION_BYTES_DEFAULT,
-            };
-            node.propose(Command::Expire(expire)).await?;
+    // By age about once in ten seconds, by number as soon as there are too many.
+    let mut due = looks.is_multiple_of(40);
+    for _ in 0..EXPIRES_PER_LOOK {
+        let kept = executions::kept(&node.rows())?;
+        due |= kept.rows > EXECUTION_ROWS_DEFAULT || kept.bytes > EXECUTION_BYTES_DEFAULT;
+        if !std::mem::take(&mut due) {
+            break;
         }
+        let expire = Expire {
+            before_ms: now_ms().saturating_sub(EXPIRE_AFTER_MS_DEFAULT),
+            rows_max: EXECUTION_ROWS_DEFAULT,
+            bytes_max: EXECUTION_BYTES_DEFAULT,
+        };
+        let index = node.propose(Command::Expire(expire)).await?.index;
+        // Or the next look would count what is gone.
+        node.applied_to(index).await?;
     }
     Ok(())
 }
 
 /// Gives executions of lost nodes to others.
 async fn reassign(node: &Node) -> Result<(), Failed> {
-    let all = nodes::nodes(node.rows())?;
+    let all = nodes::nodes(&node.rows())?;
     let is_up = |owner: &Owner| {
         all.iter().any(|(name, row)| *name == owner.node && row.up && row.epoch == owner.epoch)
     };
     let mut load: Vec<(usize, Owner)> = all
         .iter()
-        .filter(|(_, row)| row.up && row.runs_scripts)
+        .filter(|(name, row)| row.up && row.runs_scripts && node.is_member(name))
         .map(|(name, row)| (0, Owner { node: name.clone(), epoch: row.epoch }))
         .collect();
-    let running = executions::running(node.rows())?;
+    let running = executions::running(&node.rows())?;
     for (_, row) in &running {
         if let Some((count, _)) = load.iter_mut().find(|(_, owner)| *owner == row.owner) {
             *count += 1;

@@ -156,6 +156,7 @@ impl Handler for Answers {
                 | Request::PreVote(_)
                 | Request::SnapshotBegin { .. }
                 | Request::SnapshotBytes(_)
+                | Request::Renew { .. }
         )
     }
 }

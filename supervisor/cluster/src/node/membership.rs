@@ -191,7 +191,12 @@ impl Node {
         let joined = NodeId::joined(&join.name, storage);
         let same_name: Vec<_> = members.iter().filter(|(id, _)| id.name() == join.name).collect();
         let known = same_name.iter().find(|(id, known)| {
-            **id == joined || known.storage.is_none_or(|known| known == storage)
+            let met = || {
+                let met = self.store().identity().met;
+                met.into_iter().find(|(other, _)| other == *id).map(|(_, storage)| storage)
+            };
+            let disk = known.storage.or_else(met);
+            **id == joined || disk.is_none_or(|known| known == storage)
         });
         if let Some((id, known)) = known {
             let votes = if voters.contains(id) { known.votes } else { member.votes };
@@ -308,9 +313,27 @@ impl Node {
         Err(unknown(&format!("'{}' has not taken over within {TRANSFER:?}", target.name())))
     }
 
-    /// Makes voters of those who have caught up; removes whose place they take.
+    /// Makes voters of those who have caught up; removes whose place they take; notes the disks of
+    /// founders that have been met.
     pub(super) async fn look_after_members(&self) {
         let (members, voters) = self.membership();
+        let identity = self.store().identity();
+        let met = |id: &NodeId| {
+            let mine = (Some(id) == identity.node.as_ref()).then_some(identity.storage);
+            mine.or_else(|| identity.met.iter().find(|(other, _)| other == id).map(|met| met.1))
+        };
+        let known: BTreeMap<NodeId, Member> = members
+            .iter()
+            .filter(|(_, member)| member.storage.is_none())
+            .filter_map(|(id, member)| {
+                Some((id.clone(), Member { storage: Some(met(id)?), ..member.clone() }))
+            })
+            .collect();
+        if !known.is_empty()
+            && let Err(error) = self.change(ChangeMembers::SetNodes(known), true).await
+        {
+            tracing::debug!(%error, "the disks of founders are not noted yet");
+        }
         let Some(metrics) = self.metrics() else { return };
         let Some(replication) = metrics.replication else { return };
         let last = metrics.last_log_index.unwrap_or_default();

@@ -104,6 +104,8 @@ struct Inner {
     /// Why the node does not find its cluster.
     looking: watch::Sender<Option<String>>,
     calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
+    /// Connections for calls of the server above, which may take long.
+    application_calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
     runtime: Mutex<Option<Runtime>>,
@@ -172,6 +174,7 @@ impl Node {
             epoch: watch::Sender::new(None),
             looking: watch::Sender::new(None),
             calls: Mutex::default(),
+            application_calls: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             runtime: Mutex::new(Some(runtime)),
@@ -244,7 +247,7 @@ impl Node {
     }
 
     /// The replicated rows, as far as they are applied here.
-    pub fn rows(&self) -> &sled::Tree {
+    pub fn rows(&self) -> sled::Tree {
         self.inner.context.store.rows()
     }
 
@@ -314,9 +317,17 @@ impl Node {
 
     /// Another member, for calls.
     fn peer(&self, id: &NodeId) -> Option<Peer<Dialer>> {
+        self.peer_in(&self.inner.calls, id)
+    }
+
+    fn peer_in(
+        &self,
+        calls: &Mutex<HashMap<NodeId, Peer<Dialer>>>,
+        id: &NodeId,
+    ) -> Option<Peer<Dialer>> {
         let members = self.inner.context.members();
         let address = &members.get(id)?.address;
-        let mut calls = self.inner.calls.lock();
+        let mut calls = calls.lock();
         calls.retain(|id, _| members.contains_key(id));
         let dialer = || Dialer { context: Arc::clone(&self.inner.context), to: Some(id.clone()) };
         let peer = calls.entry(id.clone()).or_insert_with(|| Peer::new(address, dialer()));
@@ -337,8 +348,10 @@ impl Node {
             address: name.to_owned(),
             problem: problem.to_owned(),
         };
-        let id = self.inner.context.members().into_keys().find(|id| id.name() == name);
-        let peer = id.and_then(|id| self.peer(&id)).ok_or_else(|| unreachable("no such member"))?;
+        // While a node takes the place of another of its name there are two; the new one is last.
+        let id = self.inner.context.members().into_keys().rfind(|id| id.name() == name);
+        let peer = id.and_then(|id| self.peer_in(&self.inner.application_calls, &id));
+        let peer = peer.ok_or_else(|| unreachable("no such member"))?;
         // On the threads of Raft, like all connections.
         let calling = async move { peer.call(&Request::Application(body), patience).await };
         match self.inner.handle.spawn(calling).await {
@@ -416,6 +429,7 @@ impl Node {
             let _ = raft.shutdown().await;
         }
         self.inner.calls.lock().clear();
+        self.inner.application_calls.lock().clear();
         if let Some(runtime) = self.inner.runtime.lock().take() {
             runtime.shutdown_background();
         }

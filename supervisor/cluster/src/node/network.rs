@@ -25,6 +25,9 @@ use crate::net::{CallError, Peer};
 use crate::store::snapshot::SnapshotFile;
 use crate::types::{Member, NodeId, Types, Vote};
 
+/// How long a follower may take to keep entries.
+const APPEND_PATIENCE: Duration = Duration::from_millis(1500);
+
 /// Makes clients.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -140,7 +143,9 @@ impl RaftNetworkV2<Types> for Link {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let patience = option.soft_ttl();
+        // openraft allows a heartbeat interval, which entries on a slow line or disk do not keep. It
+        // sends no more until these are answered, and heartbeats have a connection of their own.
+        let patience = if rpc.entries.is_empty() { option.soft_ttl() } else { APPEND_PATIENCE };
         match self.call(&Request::Append(rpc), RPCTypes::AppendEntries, patience).await? {
             Response::Append(response) => Ok(response),
             other => Err(unexpected(&other)),

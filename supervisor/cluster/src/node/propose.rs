@@ -16,11 +16,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Node;
-use crate::command::{Batch, Command, Reply};
+use crate::command::{Batch, Command, Reply, Text};
 use crate::limits::{
-    ENTRY_COMMANDS_MAX, PROPOSALS_IN_FLIGHT_MAX, PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
+    COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, PROPOSALS_IN_FLIGHT_MAX, PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
 };
+use crate::net::CallError;
 use crate::net::message::{Request, Response};
+use crate::types::NodeId;
 
 /// A command that is committed and applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,9 @@ pub enum ProposeError {
     /// The node is stopping.
     #[error("this node is stopping")]
     Stopping,
+    /// The command is too long to be committed. Nothing was proposed.
+    #[error("a command of {0} bytes; accepted: {COMMAND_BYTES_MAX}")]
+    TooLong(usize),
 }
 
 struct Proposal {
@@ -74,6 +79,10 @@ impl Node {
     /// # Errors
     /// [`ProposeError`].
     pub async fn propose(&self, command: Command) -> Result<Proposed, ProposeError> {
+        let bytes = size(&command);
+        if bytes > COMMAND_BYTES_MAX {
+            return Err(ProposeError::TooLong(bytes));
+        }
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX);
         let proposal = Proposal { command, answer, deadline };
@@ -89,6 +98,9 @@ impl Node {
         let Some(raft) = self.raft() else { return Response::NotLeader(None) };
         if !self.is_leader() {
             return Response::NotLeader(self.leader());
+        }
+        if let Some(long) = commands.iter().map(size).find(|bytes| *bytes > COMMAND_BYTES_MAX) {
+            return Response::Refused(ProposeError::TooLong(long).to_string());
         }
         if let Some(problem) = self.without_majority() {
             return Response::Refused(problem);
@@ -149,8 +161,35 @@ fn weight(batch: &[Proposal]) -> usize {
 fn size(command: &Command) -> usize {
     match command {
         Command::Part(part) => 64 + part.text.len(),
-        Command::Submit(_) | Command::Complete(_) => 4096,
-        _ => 512,
+        Command::Submit(submit) => {
+            let key = submit.key.as_ref().map_or(0, |key| key.text.len() + 40);
+            256 + key + text(&submit.code)
+        }
+        Command::Complete(complete) => {
+            let end = &complete.end;
+            let optional = [&end.result, &end.error];
+            let optional: usize = optional.into_iter().flatten().map(text).sum();
+            256 + optional + text(&end.output)
+        }
+        Command::SetHeapTags(set) => {
+            64 + set.tags.iter().map(|(key, value)| key.len() + value.len() + 20).sum::<usize>()
+        }
+        Command::DeleteHeapTags(delete) => {
+            64 + delete.keys.iter().flatten().map(|key| key.len() + 10).sum::<usize>()
+        }
+        Command::Reassign(reassign) => 256 + reassign.error.len(),
+        Command::Found(_)
+        | Command::NodeUp(_)
+        | Command::NodeDown(_)
+        | Command::Cancel(_)
+        | Command::Expire(_) => 256,
+    }
+}
+
+fn text(text: &Text) -> usize {
+    match text {
+        Text::Inline(text) => text.len(),
+        Text::Parts(_) => 0,
     }
 }
 
@@ -198,10 +237,7 @@ async fn commit(
                 node.propose_here(commands.clone(), left).await
             }
             Some(leader) => match node.peer(&leader) {
-                Some(peer) => match peer.call(&request, left).await {
-                    Ok(response) => response,
-                    Err(error) => Response::Unknown(error.to_string()),
-                },
+                Some(peer) => node.while_leader(&leader, peer.call(&request, left)).await,
                 None => Response::NotLeader(None),
             },
         };
@@ -217,6 +253,24 @@ async fn commit(
 }
 
 impl Node {
+    /// The answer to a call of `leader`, as long as that one leads: one that is stopped or cut off
+    /// would answer nobody until the end of their patience.
+    pub(super) async fn while_leader(
+        &self,
+        leader: &NodeId,
+        call: impl Future<Output = Result<Response, CallError>>,
+    ) -> Response {
+        let deposed = async {
+            while self.leader().as_ref() == Some(leader) {
+                self.leader_change(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            answer = call => answer.unwrap_or_else(|error| Response::Unknown(error.to_string())),
+            () = deposed => Response::NotLeader(None),
+        }
+    }
+
     /// Returns when the leader changes, at most after `patience`.
     pub(super) async fn leader_change(&self, patience: Duration) {
         let Some(raft) = self.raft() else { return sleep(patience.min(Duration::from_millis(20))).await };

@@ -30,12 +30,11 @@ pub fn part(state: &mut Transaction<'_>, part: &Part) -> Result<Reply, StateErro
         (None, PartKind::Code) => state.put(keys::orphan(part.execution), &()),
         (None, _) => return Ok(Reply::NoExecution),
         (Some(row), _) => {
-            if let Some(end) = &row.end {
-                let _ = end;
-                return Ok(Reply::Ended(row.status));
-            }
             if row.attempt != part.attempt {
                 return Ok(Reply::Fenced);
+            }
+            if row.end.is_some() {
+                return Ok(Reply::EndedBefore);
             }
         }
     }
@@ -123,11 +122,11 @@ pub fn complete(state: &mut Transaction<'_>, complete: &Complete) -> Result<Repl
     let Some(row) = state.get::<ExecutionRow>(&keys::execution(id))? else {
         return Ok(Reply::NoExecution);
     };
-    if row.end.is_some() {
-        return Ok(Reply::Ended(row.status));
-    }
     if row.attempt != complete.attempt || row.owner != complete.owner {
         return Ok(Reply::Fenced);
+    }
+    if row.end.is_some() {
+        return Ok(Reply::EndedBefore);
     }
     let end = &complete.end;
     let output_parts = keep(state, id, PartKind::Output, &end.output);
@@ -301,7 +300,8 @@ pub fn execution(rows: &dyn Rows, id: Uuid) -> Result<Option<ExecutionRow>, Stat
 pub fn text(rows: &dyn Rows, id: Uuid, kind: PartKind, parts: u32) -> Result<String, StateError> {
     let mut text = String::new();
     for number in 0..parts {
-        text += &read::<String>(rows, &keys::part(id, kind, number))?.unwrap_or_default();
+        let part = read::<String>(rows, &keys::part(id, kind, number))?;
+        text += &part.ok_or(StateError::Forgotten(id))?;
     }
     Ok(text)
 }

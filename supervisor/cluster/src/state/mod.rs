@@ -31,6 +31,9 @@ pub enum StateError {
     /// The store failed.
     #[error("the store failed: {0}")]
     Store(#[from] sled::Error),
+    /// The execution was forgotten while it was read.
+    #[error("execution {0} was forgotten")]
+    Forgotten(Uuid),
     /// A row does not decode.
     #[error("row {key} is damaged: {source}")]
     Row {

@@ -1,5 +1,6 @@
 //! Who a store belongs to. Made with the store, and never given to another.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use uuid::Uuid;
 
 use super::io_error;
 use crate::codec::{decode, encode};
-use crate::types::NodeId;
+use crate::types::{Member, NodeId};
 
 const KEY: &[u8] = b"identity";
 
@@ -24,6 +25,8 @@ pub struct Identity {
     pub fingerprint: Option<u64>,
     /// The cluster it belongs to.
     pub cluster: Option<Uuid>,
+    /// The first membership, if it is a founder: until it is in the log, it can be begun again.
+    pub founders: Option<BTreeMap<NodeId, Member>>,
     /// Disks that founders were first met with: another one under the same id is not let in.
     pub met: Vec<(NodeId, Uuid)>,
 }
@@ -54,6 +57,7 @@ impl Identity {
             node: None,
             fingerprint: None,
             cluster: None,
+            founders: None,
             met: Vec::new(),
         };
         identity.save(meta).map_err(|error| damaged(&error))?;

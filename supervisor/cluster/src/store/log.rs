@@ -29,9 +29,6 @@ const PURGED: &[u8] = b"purged";
 /// Bytes of the checksum in front of an entry.
 const SUM_BYTES: usize = 4;
 
-/// Entries that are removed in one write.
-const REMOVED_PER_WRITE: usize = 1024;
-
 /// The log. Cheap to clone; all clones are one log.
 #[derive(Debug, Clone)]
 pub struct LogStore {
@@ -115,17 +112,22 @@ fn unseal(index: u64, bytes: &[u8]) -> Result<Entry, String> {
     Ok(entry)
 }
 
+/// The last entry that was purged.
+pub(super) fn purged(meta: &sled::Tree) -> Result<Option<LogId>, String> {
+    let bytes = meta.get(PURGED).map_err(|error| error.to_string())?;
+    bytes.map(|bytes| decode(&bytes)).transpose().map_err(|error| error.to_string())
+}
+
 impl LogStore {
     /// Opens the log and checks that it is whole.
     pub(super) fn open(store: Arc<Inner>) -> Result<Self, String> {
         let read = |key: &[u8]| store.meta.get(key).map_err(|error| error.to_string());
-        let purged: Option<LogId> =
-            read(PURGED)?.map(|bytes| decode(&bytes)).transpose().map_err(|e| e.to_string())?;
+        let purged = purged(&store.meta)?;
         let vote: Option<Vote> =
             read(VOTE)?.map(|bytes| decode(&bytes)).transpose().map_err(|e| e.to_string())?;
         let ends = Ends { purged: purged.clone(), last: purged.clone(), vote, ..Ends::default() };
         let log = Self { store, ends: Arc::new(Mutex::new(ends)) };
-        let mut expected = purged.as_ref().map(|id| id.index() + 1);
+        let mut expected = Some(purged.as_ref().map_or(0, |id| id.index() + 1));
         let mut last = None;
         let mut left_over = None;
         for key in log.store.log.iter().keys() {
@@ -148,12 +150,28 @@ impl LogStore {
         if let Some(left_over) = left_over {
             log.remove(0, left_over).map_err(|error| error.to_string())?;
         }
-        if let Some(last) = last {
-            let entry = log.entry(last)?.ok_or_else(|| format!("entry {last} is missing"))?;
-            log.ends.lock().last = Some(entry.log_id());
+        let marked = log.store.mark.read();
+        if let Some(mut last) = last {
+            let found = loop {
+                match log.entry(last) {
+                    Ok(found) => break found,
+                    // Cut short by a crash before it counted.
+                    Err(problem) if last > marked => {
+                        tracing::warn!(problem, "the end of the log was never acknowledged: dropped");
+                        log.remove(last, u64::MAX).map_err(|error| error.to_string())?;
+                        match last.checked_sub(1) {
+                            Some(before) => last = before,
+                            None => break None,
+                        }
+                    }
+                    Err(problem) => return Err(problem),
+                }
+            };
+            if let Some((entry, _)) = found {
+                log.ends.lock().last = Some(entry.log_id());
+            }
         }
         let last = log.ends.lock().last.as_ref().map_or(0, |id| id.index());
-        let marked = log.store.mark.read();
         if marked > last {
             return Err(format!(
                 "its log ends at entry {last}, but entries up to {marked} were acknowledged"
@@ -176,7 +194,8 @@ impl LogStore {
         (counts.syncs.load(Relaxed), counts.micros.load(Relaxed))
     }
 
-    fn entry(&self, index: u64) -> Result<Option<Entry>, String> {
+    /// An entry and how long it is.
+    fn entry(&self, index: u64) -> Result<Option<(Entry, usize)>, String> {
         let mut bytes = Vec::new();
         let mut pieces = 0;
         for piece in self.store.log.scan_prefix(index.to_be_bytes()) {
@@ -187,7 +206,7 @@ impl LogStore {
             pieces += 1;
             bytes.extend_from_slice(&value);
         }
-        if pieces == 0 { Ok(None) } else { unseal(index, &bytes).map(Some) }
+        if pieces == 0 { Ok(None) } else { Ok(Some((unseal(index, &bytes)?, bytes.len()))) }
     }
 
     /// Reads entries from `start` up to, not including, `end`, at most `bytes_max` of them but at
@@ -212,7 +231,7 @@ impl LogStore {
                 let stored = self.entry(next).map_err(|problem| {
                     io::Error::new(io::ErrorKind::InvalidData, problem)
                 })?;
-                let Some(entry) = stored else {
+                let Some((entry, size)) = stored else {
                     // Before the first entry nothing is missed; anywhere else nothing follows.
                     match self.first_from(next)? {
                         Some(first) if entries.is_empty() => {
@@ -226,7 +245,10 @@ impl LogStore {
                         None => break,
                     }
                 };
-                bytes += VALUE_BYTES_MAX.min(bytes_max);
+                if !entries.is_empty() && bytes + size > bytes_max {
+                    break;
+                }
+                bytes += size;
                 entries.push(entry);
                 next += 1;
                 continue;
@@ -252,18 +274,13 @@ impl LogStore {
     /// Removes the entries from `first` to `last`, both included.
     fn remove(&self, first: u64, last: u64) -> io::Result<()> {
         let range = piece_key(first, 0)..=piece_key(last, u32::MAX);
-        loop {
-            let mut batch = sled::Batch::default();
-            let mut any = 0;
-            for key in self.store.log.range(range.clone()).keys().take(REMOVED_PER_WRITE) {
-                batch.remove(key.map_err(io_error)?);
-                any += 1;
-            }
-            if any == 0 {
-                return Ok(());
-            }
-            self.store.log.apply_batch(batch).map_err(io_error)?;
-        }
+        // From the end, so that what a crash leaves has no hole. (Purging removes from the front of
+        // what is purged already.)
+        let keys = self.store.log.range(range).keys();
+        let remove = |key: sled::Result<sled::IVec>| {
+            self.store.log.remove(key.map_err(io_error)?).map(drop).map_err(io_error)
+        };
+        if first == 0 { keys.into_iter().try_for_each(remove) } else { keys.rev().try_for_each(remove) }
     }
 
     fn save<T: serde::Serialize>(&self, key: &[u8], value: &T) -> io::Result<()> {
@@ -343,12 +360,13 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut batch = sled::Batch::default();
+        // One write each, in order: what a crash leaves is a beginning of them, and the checksum
+        // tells whether the last one is whole. A batch of sled's costs two more writes and a wait.
         let mut appended = Vec::new();
         for entry in entries {
             let bytes = seal(&entry);
             for (piece, value) in (0..).zip(bytes.chunks(VALUE_BYTES_MAX)) {
-                batch.insert(&piece_key(entry.index(), piece), value);
+                self.store.log.insert(piece_key(entry.index(), piece), value).map_err(io_error)?;
             }
             appended.push((entry, bytes.len()));
         }
@@ -356,7 +374,6 @@ impl RaftLogStorage<Types> for LogStore {
             callback.io_completed(Ok(()));
             return Ok(());
         };
-        self.store.log.apply_batch(batch).map_err(io_error)?;
         {
             let mut ends = self.ends.lock();
             for (entry, bytes) in appended {

@@ -1,4 +1,4 @@
-//! The state machine, for openraft: rows in the `state` tree.
+//! The state machine, for openraft: rows in the `state` database.
 //!
 //! # Contract
 //! * The rows and the position they reflect change in one write of the database. That write is not
@@ -6,7 +6,8 @@
 //!   rest of the log again.
 //! * A snapshot shows the state at one position while `apply` goes on: it reads the rows in order
 //!   of their keys, a few at a time, and `apply` leaves it the old value of what it changes ahead.
-//! * Installing a snapshot can be interrupted at any point; the next start does it again.
+//! * A snapshot is loaded into a tree of its own, which takes the place of the present one at once:
+//!   nobody sees a part of it, and an interrupted one leaves everything as it was.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,7 +33,6 @@ use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
 /// Prefix of the rows that say where the state machine stands; no part of the replicated state.
 pub const OWN_ROWS: &[u8] = b"\0";
 const POSITION: &[u8] = b"\0position";
-const INSTALLING: &[u8] = b"\0installing";
 
 /// The replicated state and the position in the log that it reflects.
 type Position = (Option<LogId>, StoredMembership);
@@ -92,11 +92,13 @@ impl Machine {
             })),
             applied: watch::Sender::new(0),
         };
-        let position = match machine.load() {
+        let loaded = machine.load().and_then(|position| machine.check_reach(position));
+        let position = match loaded {
             Ok(position) => position,
             Err(problem) => {
                 tracing::warn!(%problem, "the state machine is made again from snapshot and log");
-                machine.rebuild().map_err(|error| error.to_string())?
+                let rebuilt = machine.rebuild().map_err(|error| error.to_string())?;
+                machine.check_reach(rebuilt)?
             }
         };
         machine.stand_at(position);
@@ -115,11 +117,8 @@ impl Machine {
 
     /// Reads every row, so that damage is found now and not when somebody needs the row.
     fn load(&self) -> Result<Position, String> {
-        let state = &self.store.state;
+        let state = self.store.rows();
         let text = |error: sled::Error| error.to_string();
-        if state.get(INSTALLING).map_err(text)?.is_some() {
-            return Err("a snapshot was being installed when the node stopped".to_owned());
-        }
         let mut any = false;
         for row in state.iter() {
             let (key, value) = row.map_err(text)?;
@@ -135,12 +134,26 @@ impl Machine {
         }
     }
 
+    /// Whether the log goes on where the rows end: what is compacted cannot be applied again.
+    fn check_reach(&self, position: Position) -> Result<Position, String> {
+        let purged = super::log::purged(&self.store.meta)?;
+        if position.0 < purged {
+            let index = |id: &Option<LogId>| id.as_ref().map_or(0, |id| id.index());
+            return Err(format!(
+                "its rows end at entry {}, and the log begins behind entry {}",
+                index(&position.0),
+                index(&purged)
+            ));
+        }
+        Ok(position)
+    }
+
     /// Starts over from the latest snapshot; openraft applies the log from there.
     fn rebuild(&self) -> io::Result<Position> {
         match snapshot::latest(&self.directory())? {
             Some(file) => self.replace(&file),
             None => {
-                self.store.state.clear().map_err(io_error)?;
+                self.store.rows().clear().map_err(io_error)?;
                 Ok(Position::default())
             }
         }
@@ -149,11 +162,9 @@ impl Machine {
     /// Replaces all rows by those of a snapshot that is whole.
     fn replace(&self, file: &SnapshotFile) -> io::Result<Position> {
         let meta = snapshot::check(&file.path)?;
-        let state = &self.store.state;
-        state.insert(INSTALLING, encode(&())).map_err(io_error)?;
-        self.store.syncer.wait_blocking()?;
-        state.clear().map_err(io_error)?;
-        state.insert(INSTALLING, encode(&())).map_err(io_error)?;
+        let db = &self.store.state_db;
+        let name = [super::FIRST_TREE, db.generate_id().map_err(io_error)?.to_string().as_bytes()].concat();
+        let state = db.open_tree(&name).map_err(io_error)?;
         let mut reader = snapshot::Reader::open(&file.path)?;
         let mut batch = sled::Batch::default();
         let mut rows = 0;
@@ -166,9 +177,12 @@ impl Machine {
         }
         let position = (meta.last_log_id, meta.last_membership);
         batch.insert(POSITION, encode(&position));
-        batch.remove(INSTALLING);
         state.apply_batch(batch).map_err(io_error)?;
-        self.store.syncer.wait_blocking()?;
+        self.store.sync_state()?;
+        db.insert(super::CURRENT_TREE, name).map_err(io_error)?;
+        self.store.sync_state()?;
+        let before = std::mem::replace(&mut *self.store.state.write(), state);
+        db.drop_tree(before.name()).map_err(io_error)?;
         Ok(position)
     }
 
@@ -186,7 +200,8 @@ impl Machine {
         let mut shared = self.shared.lock();
         let mut membership = None;
         let mut answers = Vec::new();
-        let mut transaction = Transaction::new(&self.store.state);
+        let rows = self.store.rows();
+        let mut transaction = Transaction::new(&rows);
         for (entry, responder) in entries {
             let index = entry.index();
             let mut replies = Vec::new();
@@ -210,10 +225,10 @@ impl Machine {
         let position = (Some(last.clone()), membership);
         let Transaction { mut writes, changes, .. } = transaction;
         if let Some(view) = &mut shared.view {
-            view.keep(&self.store.state, &writes)?;
+            view.keep(&rows, &writes)?;
         }
         writes.insert(POSITION.to_vec(), Some(encode(&position)));
-        self.store.state.apply_batch(batch_of(writes)).map_err(io_error)?;
+        rows.apply_batch(batch_of(writes)).map_err(io_error)?;
         shared.position = position;
         drop(shared);
         self.applied.send_replace(last.index());
@@ -285,7 +300,8 @@ pub struct SnapshotBuilder {
 }
 
 impl SnapshotBuilder {
-    fn write(&self) -> io::Result<SnapshotFile> {
+    /// `None` when the state was replaced meanwhile.
+    fn write(&self) -> io::Result<Option<SnapshotFile>> {
         let directory = self.machine.directory();
         let mut writer = snapshot::Writer::create(&directory, &self.meta)?;
         loop {
@@ -293,9 +309,9 @@ impl SnapshotBuilder {
                 let mut shared = self.machine.shared.lock();
                 match &mut shared.view {
                     Some(view) if view.number == self.view => {
-                        view.next(&self.machine.store.state)?
+                        view.next(&self.machine.store.rows())?
                     }
-                    _ => return Err(io::Error::other("another snapshot was begun or installed")),
+                    _ => return Ok(None),
                 }
             };
             for (key, value) in rows {
@@ -305,9 +321,11 @@ impl SnapshotBuilder {
                 break;
             }
         }
+        // The log may be compacted up to here from now on; the rows need not start over then.
+        self.machine.store.sync_state()?;
         let file = writer.finish()?;
         snapshot::remove_others(&directory, &file.path)?;
-        Ok(file)
+        Ok(Some(file))
     }
 }
 
@@ -322,6 +340,19 @@ impl Drop for SnapshotBuilder {
 
 type MachineSnapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
+/// The latest snapshot in a directory, and what it is of.
+fn current(directory: &std::path::Path) -> io::Result<Option<MachineSnapshot>> {
+    loop {
+        let Some(file) = snapshot::latest(directory)? else { return Ok(None) };
+        match snapshot::Reader::open(&file.path) {
+            Ok(reader) => return Ok(Some(Snapshot { meta: reader.meta, snapshot: file })),
+            // A newer one took its place between the two looks.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     type SnapshotData = SnapshotFile;
 
@@ -332,8 +363,15 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
             // The copy ends the view when it is dropped; so does this one, to no effect.
             view: self.view,
         };
-        let file = tokio::task::spawn_blocking(move || builder.write()).await.map_err(io_error)??;
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: file })
+        let directory = self.machine.directory();
+        let meta = self.meta.clone();
+        let building = tokio::task::spawn_blocking(move || match builder.write()? {
+            Some(snapshot) => Ok(Snapshot { meta, snapshot }),
+            // The one that has replaced the state is newer than what was asked for.
+            None => current(&directory)?
+                .ok_or_else(|| io::Error::other("the snapshot that was installed is gone")),
+        });
+        building.await.map_err(io_error)?
     }
 }
 
@@ -394,12 +432,6 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<MachineSnapshot>, io::Error> {
         let directory = self.directory();
-        tokio::task::spawn_blocking(move || {
-            let Some(file) = snapshot::latest(&directory)? else { return Ok(None) };
-            let meta = snapshot::Reader::open(&file.path)?.meta;
-            Ok(Some(Snapshot { meta, snapshot: file }))
-        })
-        .await
-        .map_err(io_error)?
+        tokio::task::spawn_blocking(move || current(&directory)).await.map_err(io_error)?
     }
 }

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Eight bytes of index, four of checksum.
 const BYTES: usize = 12;
@@ -19,6 +20,8 @@ const BYTES: usize = 12;
 #[derive(Debug)]
 pub struct Mark {
     file: File,
+    /// What was written last.
+    written: AtomicU64,
 }
 
 impl Mark {
@@ -26,7 +29,14 @@ impl Mark {
     pub fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join("synced");
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        Ok(Self { file })
+        let mark = Self { file, written: AtomicU64::new(0) };
+        mark.written.store(mark.read(), Ordering::Relaxed);
+        Ok(mark)
+    }
+
+    /// What it is.
+    pub fn get(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// The index of the last entry that was synced; 0 when there was none, or the file was cut off
@@ -50,7 +60,9 @@ impl Mark {
         bytes[..8].copy_from_slice(&index.to_le_bytes());
         let sum = crc32fast::hash(&bytes[..8]).to_le_bytes();
         bytes[8..].copy_from_slice(&sum);
-        self.file.write_all_at(&bytes, 0)
+        self.file.write_all_at(&bytes, 0)?;
+        self.written.store(index, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Lowers it to `index`, on disk when this returns.

@@ -1,8 +1,9 @@
 //! What a node keeps on its disk: log, vote, membership, state machine, snapshots.
 //!
 //! # Contract
-//! * Everything but snapshots is in one sled database at `{session-db-path}/cluster-{node-id}`.
-//!   Snapshots are files beside it (see [`snapshot`]).
+//! * Log, vote and identity are in a sled database at `{session-db-path}/cluster-{node-id}`, the
+//!   rows of the state machine in one of their own below it: what is applied never waits for the
+//!   disk, and must not make what is appended wait. Snapshots are files (see [`snapshot`]).
 //! * An entry or a vote is reported as kept only after `fdatasync` of the database file
 //!   (see [`sync`]); sled's own `flush` does not do that.
 //! * What was reported as kept and is not there when the store is opened again is found, and
@@ -10,9 +11,10 @@
 //!   from snapshot and log.
 //! * One process at a time (see [`lock`]).
 //!
-//! Layout of the database: tree `log` holds pieces of entries under index and piece number; tree
-//! `meta` the vote, what was purged, who this is; tree `state` the state machine's rows and, in
-//! the same writes, the position that they reflect.
+//! Layout: tree `log` holds pieces of entries under index and piece number; tree `meta` the vote,
+//! what was purged, who this is. The database `state` holds the state machine's rows and, in the
+//! same writes, the position that they reflect; it is synced with each snapshot. Whatever is wrong
+//! with it, it can be made again.
 
 mod identity;
 mod lock;
@@ -29,7 +31,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use self::identity::Identity;
 pub use self::log::LogStore;
@@ -40,6 +42,14 @@ use self::mark::Mark;
 use self::sync::Syncer;
 use crate::limits::PAGE_CACHE_BYTES;
 use crate::state::StateError;
+
+/// Where the rows of the state machine are, below the store.
+const STATE: &str = "state";
+
+/// Names of trees of rows begin with this.
+const FIRST_TREE: &[u8] = b"rows";
+/// Says which tree holds the present rows.
+const CURRENT_TREE: &[u8] = b"current";
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +101,9 @@ struct Inner {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
-    state: sled::Tree,
+    state_db: sled::Db,
+    /// The present rows; a snapshot is loaded into a tree of its own and takes their place.
+    state: RwLock<sled::Tree>,
     identity: Mutex<Identity>,
     mark: Arc<Mark>,
     syncer: Syncer,
@@ -119,10 +131,12 @@ impl Store {
         std::fs::create_dir_all(path.join(snapshot::DIRECTORY)).map_err(directory)?;
         let lock = Lock::take(path)?;
         remove_unfinished(path).map_err(directory)?;
+        snapshot::remove_unfinished(&path.join(snapshot::DIRECTORY)).map_err(directory)?;
         let mark = Arc::new(Mark::open(path).map_err(directory)?);
         let db = open_database(path).map_err(damaged)?;
         let tree = |name: &str| db.open_tree(name).map_err(|error| damaged(error.to_string()));
-        let (log, meta, state) = (tree("log")?, tree("meta")?, tree("state")?);
+        let (log, meta) = (tree("log")?, tree("meta")?);
+        let (state_db, state) = open_state(&path.join(STATE)).map_err(damaged)?;
         let identity = Identity::load(&meta, name).map_err(|problem| match problem {
             identity::LoadError::OtherNode(owner) => {
                 OpenError::OtherNode { path: path.to_owned(), owner }
@@ -135,7 +149,8 @@ impl Store {
             db,
             log,
             meta,
-            state,
+            state_db,
+            state: RwLock::new(state),
             identity: Mutex::new(identity),
             mark,
             syncer,
@@ -193,9 +208,10 @@ impl Store {
         })
     }
 
-    /// The rows of the state machine, for reading.
-    pub fn rows(&self) -> &sled::Tree {
-        &self.inner.state
+    /// The rows of the state machine, for reading: those of one life of the state machine, also
+    /// when a snapshot takes their place meanwhile.
+    pub fn rows(&self) -> sled::Tree {
+        self.inner.rows()
     }
 
     /// A hash over all rows: equal on nodes that have applied the same entries. Reads everything.
@@ -204,7 +220,7 @@ impl Store {
     /// [`StateError`].
     pub fn state_hash(&self) -> Result<u32, StateError> {
         let mut hash = crc32fast::Hasher::new();
-        for row in self.inner.state.iter() {
+        for row in self.rows().iter() {
             let (key, value) = row?;
             if key.starts_with(machine::OWN_ROWS) {
                 continue;
@@ -222,7 +238,7 @@ impl Store {
     /// # Errors
     /// [`StateError`].
     pub fn bytes(&self) -> Result<u64, StateError> {
-        Ok(self.inner.db.size_on_disk()?)
+        Ok(self.inner.db.size_on_disk()? + self.inner.state_db.size_on_disk()?)
     }
 }
 
@@ -253,6 +269,31 @@ fn open_database(path: &Path) -> Result<sled::Db, String> {
     }
 }
 
+/// Opens the rows of the state machine; starts over when they cannot be opened.
+fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree), String> {
+    let open = || {
+        std::fs::create_dir_all(path).map_err(|error| error.to_string())?;
+        remove_unfinished(path).map_err(|error| error.to_string())?;
+        let db = open_database(path)?;
+        let text = |error: sled::Error| error.to_string();
+        let current = db.get(CURRENT_TREE).map_err(text)?;
+        let name = current.unwrap_or_else(|| FIRST_TREE.into());
+        for other in db.tree_names() {
+            // A snapshot that was not loaded to its end.
+            if other != name && other.starts_with(FIRST_TREE) {
+                db.drop_tree(&other).map_err(text)?;
+            }
+        }
+        let rows = db.open_tree(&name).map_err(text)?;
+        Ok::<_, String>((db, rows))
+    };
+    open().or_else(|problem| {
+        tracing::warn!(%problem, "the rows of the state machine are damaged: they are made again");
+        std::fs::remove_dir_all(path).map_err(|error| error.to_string())?;
+        open()
+    })
+}
+
 /// Makes the names in a directory durable.
 fn sync_directory(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
@@ -268,6 +309,18 @@ fn batch_of(writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> sled::Batch {
         }
     }
     batch
+}
+
+impl Inner {
+    fn rows(&self) -> sled::Tree {
+        self.state.read().clone()
+    }
+
+    /// Makes the rows of the state machine durable. Blocks.
+    fn sync_state(&self) -> io::Result<()> {
+        self.state_db.flush().map_err(io_error)?;
+        std::fs::File::open(self.path.join(STATE).join("db"))?.sync_data()
+    }
 }
 
 fn io_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {

@@ -167,18 +167,33 @@ pub fn check(path: &Path) -> io::Result<SnapshotMeta> {
     Ok(reader.meta)
 }
 
-/// The latest snapshot in a directory; what was not finished is removed.
+/// Removes what a crash has left.
+pub fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension != "snapshot") {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The latest snapshot in a directory.
 pub fn latest(directory: &Path) -> io::Result<Option<SnapshotFile>> {
     let mut latest: Option<PathBuf> = None;
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("snapshot") => latest = latest.max(Some(path)),
-            Some("unfinished") => std::fs::remove_file(&path)?,
-            _ => {}
+        if path.extension().is_some_and(|extension| extension == "snapshot") {
+            latest = latest.max(Some(path));
         }
     }
-    latest.map(|path| Ok(SnapshotFile { bytes: std::fs::metadata(&path)?.len(), path })).transpose()
+    let Some(path) = latest else { return Ok(None) };
+    match std::fs::metadata(&path) {
+        Ok(metadata) => Ok(Some(SnapshotFile { bytes: metadata.len(), path })),
+        // A newer one has taken its place.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => self::latest(directory),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes a snapshot one of `directory`, if it is not.
@@ -203,7 +218,10 @@ pub fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {
         let older = path.extension().is_some_and(|extension| extension == "snapshot") && path < keep;
         if older {
             // A reader that has it open goes on reading.
-            std::fs::remove_file(&path)?;
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())

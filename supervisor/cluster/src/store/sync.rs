@@ -122,7 +122,6 @@ fn ended() -> io::Error {
 
 fn run(db: &sled::Db, file: &File, mark: &Mark, queue: &Receiver<Waiter>, counts: &Counts) {
     let mut failed: Option<String> = None;
-    let mut marked = mark.read();
     let mut waiters = Vec::new();
     while let Ok(first) = queue.recv() {
         waiters.push(first);
@@ -139,10 +138,7 @@ fn run(db: &sled::Db, file: &File, mark: &Mark, queue: &Receiver<Waiter>, counts
             });
             // The last to ask stands: after entries were taken away, indexes begin again below.
             let written = synced.and_then(|()| match last.last() {
-                Some(last) if last != marked => {
-                    marked = last;
-                    mark.write(last)
-                }
+                Some(last) if last != mark.get() => mark.write(last),
                 _ => Ok(()),
             });
             if let Err(error) = written {

@@ -213,7 +213,7 @@ fn the_state_machine_is_made_again_from_a_snapshot_when_a_row_is_damaged() {
         let hash = store.state_hash().unwrap();
         entries(&mut machine, 50..60);
         assert_ne!(store.state_hash().unwrap(), hash);
-        store.inner.state.insert(b"h\x01", b"").unwrap();
+        store.inner.rows().insert(b"h\x01", b"").unwrap();
         hash
     };
     let store = Store::open(dir.path(), "node1").unwrap();
