@@ -6,6 +6,7 @@ use mcp_v8_cluster::node::Node;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::executions::Executions;
+use crate::metrics;
 use crate::pool::{Health, Pool};
 
 /// Version of this release.
@@ -73,6 +74,9 @@ impl App {
     /// The metrics in Prometheus' text format.
     pub fn render_metrics(&self) -> String {
         self.executions.publish_gauges();
+        if let Some(node) = &self.node {
+            metrics::raft(node);
+        }
         self.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
 }

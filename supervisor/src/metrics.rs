@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use mcp_v8_cluster::node::Node;
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
@@ -31,6 +32,16 @@ const SANDBOX: &str = "mcp_v8_sandbox_layer";
 const QUARANTINED: &str = "mcp_v8_quarantined";
 const WORKERS_IDLE: &str = "mcp_v8_workers_idle";
 
+const RAFT_TERM: &str = "mcp_v8_raft_term";
+const RAFT_LEADER: &str = "mcp_v8_raft_is_leader";
+const RAFT_HAS_LEADER: &str = "mcp_v8_raft_has_leader";
+const RAFT_COMMIT: &str = "mcp_v8_raft_commit_index";
+const RAFT_APPLIED: &str = "mcp_v8_raft_applied_index";
+const RAFT_LOG: &str = "mcp_v8_raft_log_entries";
+const RAFT_SYNCS: &str = "mcp_v8_raft_log_syncs_total";
+const RAFT_SYNC_SECONDS: &str = "mcp_v8_raft_log_sync_seconds_total";
+const RAFT_LAG: &str = "mcp_v8_raft_peer_lag_entries";
+
 /// Buckets of durations, in seconds.
 const SECONDS_BUCKETS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0,
@@ -44,6 +55,15 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?
         .install_recorder()?;
+    describe_gauge!(RAFT_TERM, "Term of Raft");
+    describe_gauge!(RAFT_LEADER, "1 on the leader");
+    describe_gauge!(RAFT_HAS_LEADER, "1 where a leader is known");
+    describe_gauge!(RAFT_COMMIT, "Index of the last entry known to be committed");
+    describe_gauge!(RAFT_APPLIED, "Index of the last entry applied here");
+    describe_gauge!(RAFT_LOG, "Log entries that are not compacted");
+    describe_counter!(RAFT_SYNCS, "Times the log was made durable");
+    describe_gauge!(RAFT_SYNC_SECONDS, Unit::Seconds, "Time that took altogether");
+    describe_gauge!(RAFT_LAG, "Entries a member lacks, by member; on the leader");
     describe_counter!(FINISHED, "Executions that ended, by status");
     describe_counter!(REFUSED, "Submissions that were not accepted, by reason");
     describe_histogram!(SECONDS, Unit::Seconds, "Time a worker had an execution");
@@ -102,6 +122,25 @@ pub fn execution_gauges(
     gauge!(QUEUE_DEPTH_MAX).set(queue_max as f64);
     gauge!(RETAINED).set(retained as f64);
     gauge!(RETAINED_BYTES).set(bytes as f64);
+}
+
+/// How this node of the cluster stands.
+pub fn raft(node: &Node) {
+    let status = node.status();
+    let (syncs, micros) = node.syncs();
+    gauge!(RAFT_TERM).set(status.term as f64);
+    gauge!(RAFT_LEADER).set(f64::from(u8::from(status.role == "Leader")));
+    gauge!(RAFT_HAS_LEADER).set(f64::from(u8::from(status.leader_id.is_some())));
+    gauge!(RAFT_COMMIT).set(status.commit_index as f64);
+    gauge!(RAFT_APPLIED).set(status.last_applied as f64);
+    gauge!(RAFT_LOG).set(status.log_length as f64);
+    counter!(RAFT_SYNCS).absolute(syncs);
+    gauge!(RAFT_SYNC_SECONDS).set(micros as f64 / 1e6);
+    for member in status.members {
+        if let Some(lag) = member.lag {
+            gauge!(RAFT_LAG, "member" => member.name).set(lag as f64);
+        }
+    }
 }
 
 /// How many codes are refused because they killed workers.

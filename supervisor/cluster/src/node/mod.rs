@@ -154,7 +154,7 @@ impl Node {
         let machine = store.machine(Arc::new(Passing(Arc::clone(&application))))?;
         let applied = machine.watch_applied();
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+            .worker_threads(1)
             .thread_name("raft")
             .enable_all()
             .build()
@@ -254,6 +254,11 @@ impl Node {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.inner.context.store
+    }
+
+    /// How often the log was made durable, and the microseconds that took altogether.
+    pub fn syncs(&self) -> (u64, u64) {
+        self.inner.log.syncs()
     }
 
     fn raft(&self) -> Option<&RaftNode> {
