@@ -121,6 +121,10 @@ impl Node {
     /// election takes.
     pub(super) fn without_majority(&self) -> Option<String> {
         let metrics = self.metrics()?;
+        if metrics.membership_config.membership().voter_ids().nth(1).is_none() {
+            // Nobody else to hear from: openraft counts only others.
+            return None;
+        }
         let patience = Duration::from_millis(self.config().timing.election_max * 2);
         let acked = metrics.last_quorum_acked?;
         let silent = acked.elapsed();
