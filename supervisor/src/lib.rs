@@ -14,6 +14,7 @@ pub mod http;
 pub mod limits;
 pub mod mcp;
 pub mod metrics;
+pub mod operate;
 pub mod pool;
 pub mod requests;
 pub mod server;

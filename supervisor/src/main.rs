@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use mcp_v8_supervisor::cli::{self, Command};
-use mcp_v8_supervisor::{allocator, exec, http, server};
+use mcp_v8_supervisor::{allocator, exec, http, operate, server};
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of a command line or start that failed, as clap uses it.
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     };
     let code = match args.command {
         Some(Command::Exec(exec)) => runtime.block_on(exec::run(exec)),
+        Some(Command::Cluster(cluster)) => runtime.block_on(operate::run(cluster)),
         None => match runtime.block_on(server::run(args)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

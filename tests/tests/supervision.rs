@@ -245,8 +245,9 @@ const UNREAD: usize = 12;
 async fn p4_a_worker_that_does_not_read_its_job_is_answered_at_the_limit() {
     let large = "/".repeat(CODE_BYTES_MAX);
     let ways = in_both_ways(&["deaf", "hears-half"]).into_iter().map(async |(mode, processes)| {
-        let flags = [processes, "--execution-timeout=1", "--max-concurrent-executions=1"];
-        let (server, _dir) = hostile(mode, &flags).await;
+        // What is kept on disk has memory of its own, and is no matter of this test.
+        let (timeout, one) = ("--execution-timeout=1", "--max-concurrent-executions=1");
+        let (server, _dir) = hostile(mode, &[processes, timeout, one, "--stateless"]).await;
         for _ in 0..UNREAD {
             let begun = Instant::now();
             let request = server.post("/api/exec?wait=60").header("content-type", "text/plain");

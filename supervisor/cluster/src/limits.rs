@@ -18,10 +18,10 @@ pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
 pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of recent entries kept decoded for replication.
-pub const ENTRY_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const ENTRY_CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Bytes that sled may use as page cache.
-pub const PAGE_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes that sled may use as page cache, for the log and for the rows each.
+pub const PAGE_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Entries that are applied in one write to the store.
 pub const APPLY_ENTRIES_MAX: usize = 256;

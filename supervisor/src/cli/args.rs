@@ -219,6 +219,57 @@ pub enum HeapStore {
 pub enum Command {
     /// Run one script, show its console lines as they come and its result, and exit
     Exec(ExecArgs),
+    /// Look at a running cluster and change it, through any of its nodes
+    Cluster(ClusterArgs),
+}
+
+/// Options of `mcp-v8 cluster`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mcp-v8 cluster --node=10.0.0.1:4000 status\n  \
+    mcp-v8 cluster --node=10.0.0.1:4000 leave node3\n\n\
+    Exit code 0: done; 1: the cluster refused; 2: the node was not reached.")]
+pub struct ClusterArgs {
+    /// The cluster port of any member
+    #[arg(long, value_name = "HOST:PORT", global = true, default_value = "127.0.0.1:4000")]
+    pub node: String,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: ClusterCommand,
+}
+
+/// What `mcp-v8 cluster` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ClusterCommand {
+    /// Show every member: who leads, how far each is
+    Status,
+    /// Show who belongs to the cluster, who votes, and on which disk each is
+    Members,
+    /// Let a node in that is running and waits for it
+    Join {
+        /// Its --node-id
+        name: String,
+        /// Its cluster port, HOST:PORT
+        address: String,
+        /// It replicates but never votes
+        #[arg(long)]
+        learner: bool,
+    },
+    /// Remove a node, also one that is gone for good
+    Leave {
+        /// Its --node-id
+        name: String,
+    },
+    /// Hand leadership to another node, to the one that lacks least unless named
+    TransferLeader {
+        /// Its --node-id
+        to: Option<String>,
+    },
 }
 
 /// Options of `mcp-v8 exec`.

@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
-pub use self::args::{Args, Command, ExecArgs};
+pub use self::args::{Args, ClusterArgs, ClusterCommand, Command, ExecArgs};
 
 /// Environment prefix of every flag.
 const ENV_PREFIX: &str = "MCP_V8_";

@@ -149,6 +149,23 @@ async fn put(
     Ok(Text::Parts(u32::try_from(pieces.len()).unwrap_or(u32::MAX)))
 }
 
+/// The execution that was accepted under this key, as far as this node knows.
+pub(super) async fn find(
+    shared: &Arc<Shared>,
+    key: Option<&(String, Digest)>,
+) -> Result<Option<Arc<Execution>>, SubmitError> {
+    let (Some(ledger), Some((text, digest))) = (&shared.ledger, key) else { return Ok(None) };
+    let unavailable = |error: &dyn std::fmt::Display| SubmitError::Cluster(error.to_string());
+    let known = rows::by_key(&ledger.node.rows(), text).map_err(|error| unavailable(&error))?;
+    match known {
+        None => Ok(None),
+        Some(known) if known.digest != *digest => Err(SubmitError::KeyConflict),
+        Some(known) => {
+            get_or_running(shared, known.execution).await.map_err(|error| unavailable(&error))
+        }
+    }
+}
+
 /// Commits a submission and queues it.
 pub(super) async fn submit(
     shared: &Arc<Shared>,

@@ -293,6 +293,14 @@ pub fn execution(rows: &dyn Rows, id: Uuid) -> Result<Option<ExecutionRow>, Stat
     read(rows, &keys::execution(id))
 }
 
+/// What an idempotency key stands for.
+///
+/// # Errors
+/// [`StateError`].
+pub fn by_key(rows: &dyn Rows, text: &str) -> Result<Option<KeyRow>, StateError> {
+    read(rows, &keys::key(text))
+}
+
 /// A text of an execution, put together from its pieces.
 ///
 /// # Errors

@@ -1,0 +1,137 @@
+//! `mcp-v8 cluster …`: what an operator asks of a running cluster, through any of its nodes.
+//!
+//! # Contract
+//! * Talks to the cluster port of one node; what the leader must do is passed on there.
+//! * A table by default, JSON with `--json`. Exit code 0: done; 1: refused, with what to do next; 2:
+//!   the node was not reached.
+
+mod client;
+mod table;
+
+use std::process::ExitCode;
+
+use mcp_v8_cluster::node::status::Status;
+use serde_json::json;
+
+use self::client::{Client, OperateError};
+use self::table::table;
+use crate::cli::{ClusterArgs, ClusterCommand};
+
+/// Runs one command.
+pub async fn run(args: ClusterArgs) -> ExitCode {
+    match command(&args).await {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("mcp-v8: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
+    let client = Client::new(&args.node)?;
+    match &args.command {
+        ClusterCommand::Status => {
+            let asked = client.status().await?;
+            let mut statuses = Vec::new();
+            for member in &asked.members {
+                let status = match Client::new(&member.address) {
+                    Ok(client) if member.name != asked.node_id => client.status().await.ok(),
+                    _ => Some(asked.clone()),
+                };
+                statuses.push((member.name.clone(), member.address.clone(), status));
+            }
+            if statuses.is_empty() {
+                // It has not found its cluster yet.
+                statuses.push((asked.node_id.clone(), args.node.clone(), Some(asked.clone())));
+            }
+            Ok(if args.json { json_of(&statuses) } else { shown(&asked, &statuses) })
+        }
+        ClusterCommand::Members => {
+            let status = client.leader_status().await?;
+            Ok(if args.json {
+                serde_json::to_string_pretty(&status.members).unwrap_or_default()
+            } else {
+                members(&status)
+            })
+        }
+        ClusterCommand::Join { name, address, learner } => {
+            let body = json!({ "node_id": name, "addr": address, "as_learner": learner });
+            client.post("/raft/join", &body).await?;
+            Ok(done(args.json, format!("{name} is let in; see `mcp-v8 cluster members`")))
+        }
+        ClusterCommand::Leave { name } => {
+            client.post("/raft/leave", &json!({ "node_id": name })).await?;
+            Ok(done(args.json, format!("{name} is no member any more; stop its process")))
+        }
+        ClusterCommand::TransferLeader { to } => {
+            client.post("/raft/transfer-leader", &json!({ "to": to })).await?;
+            let leader = client.status().await?.leader_id.unwrap_or_default();
+            Ok(done(args.json, format!("{leader} leads")))
+        }
+    }
+}
+
+fn done(json: bool, text: String) -> String {
+    if json { json!({ "ok": true }).to_string() } else { text }
+}
+
+type Seen = (String, String, Option<Status>);
+
+fn json_of(statuses: &[Seen]) -> String {
+    let nodes: Vec<_> = statuses
+        .iter()
+        .map(|(name, address, status)| json!({ "name": name, "address": address, "status": status }))
+        .collect();
+    serde_json::to_string_pretty(&nodes).unwrap_or_default()
+}
+
+fn shown(asked: &Status, statuses: &[Seen]) -> String {
+    let rows: Vec<Vec<String>> = statuses
+        .iter()
+        .map(|(name, address, status)| match status {
+            Some(status) => vec![
+                name.clone(),
+                address.clone(),
+                status.role.clone(),
+                status.term.to_string(),
+                status.commit_index.to_string(),
+                status.last_applied.to_string(),
+                status.log_length.to_string(),
+            ],
+            None => {
+                let mut row = vec![name.clone(), address.clone(), "not reached".to_owned()];
+                row.resize(7, "-".to_owned());
+                row
+            }
+        })
+        .collect();
+    let head = ["NODE", "ADDRESS", "ROLE", "TERM", "COMMITTED", "APPLIED", "LOG"];
+    let cluster = asked.cluster_id.map_or("not formed yet".to_owned(), |id| id.to_string());
+    let leader = asked.leader_id.as_deref().unwrap_or("none");
+    let mut text = format!("cluster {cluster}, leader {leader}\n\n{}", table(&head, &rows));
+    if let Some(waiting) = &asked.waiting_for {
+        text += &format!("\n\n{}: {waiting}", asked.node_id);
+    }
+    text
+}
+
+fn members(status: &Status) -> String {
+    let rows: Vec<Vec<String>> = status
+        .members
+        .iter()
+        .map(|member| {
+            vec![
+                member.name.clone(),
+                member.address.clone(),
+                if member.voter { "voter" } else { "learner" }.to_owned(),
+                member.lag.map_or("-".to_owned(), |lag| lag.to_string()),
+                member.storage_id.map_or("-".to_owned(), |id| id.to_string()),
+            ]
+        })
+        .collect();
+    table(&["NODE", "ADDRESS", "VOTES", "BEHIND", "DISK"], &rows)
+}
