@@ -340,9 +340,9 @@ impl Args {
                 ("--metadata-only", self.metadata_only),
             ];
             return match given.iter().find(|(_, given)| *given) {
-                Some((flag, _)) => Err(format!(
-                    "{flag} is for a node of a cluster: give --cluster-port as well"
-                )),
+                Some((flag, _)) => {
+                    Err(format!("{flag} is for a node of a cluster: give --cluster-port as well"))
+                }
                 None => Ok(()),
             };
         };
@@ -357,9 +357,7 @@ impl Args {
             return Err("--cluster-port names the port of another listener; give two".to_owned());
         }
         if self.join_as_learner && self.join.is_none() {
-            return Err(
-                "--join-as-learner goes with --join: founding members vote".to_owned()
-            );
+            return Err("--join-as-learner goes with --join: founding members vote".to_owned());
         }
         self.node().check().map_err(|error| error.to_string())
     }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_protocol::{Job, JobLimits};
 
+use super::Shared;
 use super::execution::{Execution, Outcome};
 use super::model::{ErrorDetail, ErrorKind};
 use super::quarantine::{CodeHash, Refusal};
 use super::queue::Queued;
-use super::Shared;
 use crate::limits::CPU_GRACE_SECS;
 use crate::pool::{ConsoleEvent, TakeError};
 

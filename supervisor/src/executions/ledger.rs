@@ -32,7 +32,8 @@ use super::registry::Digest;
 use super::submit::{Bounds, SubmitError};
 use super::{LookupError, Shared};
 use crate::limits::{
-    FIRST_LOOK_MAX, FOLLOW_WAIT, INLINE_TEXT_BYTES_MAX, PAGE_BYTES_MAX, TEXT_PART_BYTES, TEXT_PARTS_AT_ONCE,
+    FIRST_LOOK_MAX, FOLLOW_WAIT, INLINE_TEXT_BYTES_MAX, PAGE_BYTES_MAX, TEXT_PART_BYTES,
+    TEXT_PARTS_AT_ONCE,
 };
 use crate::metrics;
 
@@ -260,7 +261,9 @@ async fn commit(
         execution: id,
         owner: owner.clone(),
         accepted_ms: ms(accepted_at),
-        key: key.as_ref().map(|(text, digest)| command::Key { text: text.clone(), digest: *digest }),
+        key: key
+            .as_ref()
+            .map(|(text, digest)| command::Key { text: text.clone(), digest: *digest }),
         limits: command::Limits {
             wall_secs: bounds.wall.as_secs(),
             heap_bytes: bounds.heap_bytes,
@@ -316,8 +319,11 @@ pub(super) async fn complete(
     let ended_at = SystemTime::now();
     let outcome = execution.settled(outcome);
     let abandoned = execution.stop_cause() == Some(StopCause::Abandoned);
-    let committed =
-        if abandoned { None } else { commit_end(ledger, execution, lease, &outcome, ended_at).await };
+    let committed = if abandoned {
+        None
+    } else {
+        commit_end(ledger, execution, lease, &outcome, ended_at).await
+    };
     let id = execution.id();
     {
         let mut inner = ledger.inner.lock();
@@ -375,7 +381,8 @@ async fn commit_end(
     let (node, id, attempt) = (&ledger.node, execution.id(), lease.attempt);
     let output = execution.output();
     // A struct of texts and numbers.
-    let json = outcome.as_ref().err().map(|detail| serde_json::to_string(detail).unwrap_or_default());
+    let json =
+        outcome.as_ref().err().map(|detail| serde_json::to_string(detail).unwrap_or_default());
     let json = json.unwrap_or_default();
     loop {
         let proposing = async {
@@ -486,7 +493,11 @@ fn from_row(id: Uuid, row: &ExecutionRow) -> Execution {
 }
 
 /// Ends an execution as its row says, and returns the bytes it keeps.
-fn restore(ledger: &Ledger, execution: &Execution, row: &ExecutionRow) -> Result<usize, StateError> {
+fn restore(
+    ledger: &Ledger,
+    execution: &Execution,
+    row: &ExecutionRow,
+) -> Result<usize, StateError> {
     let (id, Some(end)) = (execution.id(), &row.end) else { return Ok(0) };
     let output = ledger.text(id, PartKind::Output, end.output_parts)?;
     let outcome = match (shown(row.status), end.error_parts) {
@@ -772,7 +783,8 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
         }
     };
     let key = row.key.as_ref().map(|key| key.text.clone());
-    let execution = Arc::new(Execution::accepted(id, key, time(row.accepted_ms), Some(lease.clone())));
+    let execution =
+        Arc::new(Execution::accepted(id, key, time(row.accepted_ms), Some(lease.clone())));
     {
         let mut inner = ledger.inner.lock();
         let known = inner.running.get(&id).and_then(|running| running.lease());
@@ -788,7 +800,12 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
         heap_bytes: row.limits.heap_bytes,
         console_bytes: row.limits.console_bytes,
     };
-    shared.queue.push_always(Queued { execution: Arc::clone(&execution), code, hash: None, bounds });
+    shared.queue.push_always(Queued {
+        execution: Arc::clone(&execution),
+        code,
+        hash: None,
+        bounds,
+    });
     if row.cancelled {
         let executions = super::Executions { shared: Arc::clone(shared) };
         let _ = executions.stop(&execution, StopCause::Cancelled);

@@ -150,8 +150,7 @@ impl Executions {
         let armed = shared.quarantine.is_armed(SystemTime::now());
         let hash = if armed { Some(CodeHash::of(&code).await) } else { None };
         if shared.ledger.is_some() {
-            let bounds =
-                self.bounds(submit.heap_memory_max_mb, submit.execution_timeout_secs);
+            let bounds = self.bounds(submit.heap_memory_max_mb, submit.execution_timeout_secs);
             let key = submit.idempotency_key.zip(digest);
             // A retry finds its execution whatever has become of its code meanwhile.
             if let Some(first) = ledger::find(shared, key.as_ref()).await? {

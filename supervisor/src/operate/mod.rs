@@ -84,7 +84,9 @@ type Seen = (String, String, Option<Status>);
 fn json_of(statuses: &[Seen]) -> String {
     let nodes: Vec<_> = statuses
         .iter()
-        .map(|(name, address, status)| json!({ "name": name, "address": address, "status": status }))
+        .map(
+            |(name, address, status)| json!({ "name": name, "address": address, "status": status }),
+        )
         .collect();
     serde_json::to_string_pretty(&nodes).unwrap_or_default()
 }

@@ -22,7 +22,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_field() {
-        let rows = [vec!["node1".to_owned(), "x".to_owned()], vec!["n".to_owned(), "yy".to_owned()]];
+        let rows =
+            [vec!["node1".to_owned(), "x".to_owned()], vec!["n".to_owned(), "yy".to_owned()]];
         assert_eq!(table(&["NODE", "A"], &rows), "NODE   A\nnode1  x\nn      yy");
     }
 }

@@ -49,10 +49,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 /// Makes connections: the handshake is the node's matter.
 pub trait Connector: Send + Sync + 'static {
     /// Connects.
-    fn connect(
-        &self,
-        address: &str,
-    ) -> impl Future<Output = io::Result<Box<dyn Stream>>> + Send;
+    fn connect(&self, address: &str) -> impl Future<Output = io::Result<Box<dyn Stream>>> + Send;
 }
 
 /// Another node, as somebody to call. Cheap to clone.
@@ -114,11 +111,7 @@ impl<C: Connector> Peer<C> {
     ///
     /// # Errors
     /// [`CallError`]; after [`CallError::NoAnswer`] the other node may have done what was asked.
-    pub async fn call(
-        &self,
-        request: &Request,
-        patience: Duration,
-    ) -> Result<Response, CallError> {
+    pub async fn call(&self, request: &Request, patience: Duration) -> Result<Response, CallError> {
         let deadline = Instant::now() + patience;
         let connection = self.connection(deadline).await?;
         let mut body = Vec::with_capacity(256);

@@ -40,7 +40,9 @@ pub enum Refused {
         there: Uuid,
     },
     /// They were started with different lists of founders.
-    #[error("--peers does not match: this node was started with {here}, the caller with another list")]
+    #[error(
+        "--peers does not match: this node was started with {here}, the caller with another list"
+    )]
     Founders {
         /// The list of the called.
         here: String,

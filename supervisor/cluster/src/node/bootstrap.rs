@@ -314,9 +314,7 @@ pub async fn post_join(node: &Node, seed: &str) -> Result<(), String> {
 }
 
 /// Statuses of those that answer, by address.
-pub async fn statuses(
-    addresses: impl IntoIterator<Item = String>,
-) -> BTreeMap<String, Status> {
+pub async fn statuses(addresses: impl IntoIterator<Item = String>) -> BTreeMap<String, Status> {
     let mut asking = JoinSet::new();
     for address in addresses {
         asking.spawn(async move {

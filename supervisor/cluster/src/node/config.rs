@@ -139,9 +139,7 @@ pub enum ConfigError {
         address: String,
     },
     /// It lists itself.
-    #[error(
-        "--peers lists this node itself ({0}): it names the other members only"
-    )]
+    #[error("--peers lists this node itself ({0}): it names the other members only")]
     Itself(String),
     /// A peer is there twice.
     #[error("--peers names {0} twice")]

@@ -79,7 +79,10 @@ async fn hold(node: &Node, epoch: u64, mut acknowledged: Instant) {
     loop {
         let left = (acknowledged + fence).saturating_duration_since(Instant::now());
         if left.is_zero() {
-            tracing::warn!(epoch, "no leader has heard of this node for too long: it stops what it runs");
+            tracing::warn!(
+                epoch,
+                "no leader has heard of this node for too long: it stops what it runs"
+            );
             return;
         }
         let sent = Instant::now();
@@ -87,7 +90,10 @@ async fn hold(node: &Node, epoch: u64, mut acknowledged: Instant) {
         match timeout(left.min(Duration::from_millis(RENEW_MS)), renewal).await {
             Ok(Some(true)) => acknowledged = sent,
             Ok(Some(false)) => {
-                tracing::warn!(epoch, "the cluster has declared this node lost: it stops what it runs");
+                tracing::warn!(
+                    epoch,
+                    "the cluster has declared this node lost: it stops what it runs"
+                );
                 return;
             }
             Ok(None) => {
@@ -204,7 +210,8 @@ async fn keep_cluster(node: &Node) {
         return;
     }
     if let Ok(Some(cluster)) = nodes::cluster(&node.rows())
-        && let Err(error) = node.store().set_identity(|identity| identity.cluster = Some(cluster)).await
+        && let Err(error) =
+            node.store().set_identity(|identity| identity.cluster = Some(cluster)).await
     {
         tracing::error!(%error, "the id of the cluster cannot be kept");
     }
@@ -217,11 +224,8 @@ async fn look(node: &Node, looks: u64) -> Result<(), Failed> {
         node.propose(Command::Found(Found { cluster: Uuid::new_v4() })).await?;
     }
     let all = nodes::nodes(&node.rows())?;
-    let up: Vec<(String, u64)> = all
-        .iter()
-        .filter(|(_, row)| row.up)
-        .map(|(name, row)| (name.clone(), row.epoch))
-        .collect();
+    let up: Vec<(String, u64)> =
+        all.iter().filter(|(_, row)| row.up).map(|(name, row)| (name.clone(), row.epoch)).collect();
     let term = node.metrics().map_or(0, |metrics| metrics.current_term);
     let gone = up.iter().filter(|(name, _)| !node.is_member(name)).cloned();
     let lost: Vec<_> = node.inner.leases.expired(term, &up).into_iter().chain(gone).collect();

@@ -109,7 +109,9 @@ impl Node {
                 Some(leader) if Some(&leader) == self.id().as_ref() => match &request {
                     Request::Join(join) => self.join_here(join.clone()).await.into(),
                     Request::Leave { node } => self.leave_here(node).await.into(),
-                    Request::TransferTo { node } => self.transfer_here(node.as_deref()).await.into(),
+                    Request::TransferTo { node } => {
+                        self.transfer_here(node.as_deref()).await.into()
+                    }
                     _ => return Err(refused("no change of the membership")),
                 },
                 Some(leader) => match self.peer(&leader) {
@@ -230,9 +232,13 @@ impl Node {
 
     /// Asks a node for its disk, when whoever lets it in does not say.
     async fn ask_disk(&self, join: &Join) -> Result<Uuid, MembershipError> {
-        let status = statuses([join.address.clone()]).await.remove(&join.address).ok_or_else(|| {
-            refused(format!("{} does not answer GET /raft/status; start the node first", join.address))
-        })?;
+        let status =
+            statuses([join.address.clone()]).await.remove(&join.address).ok_or_else(|| {
+                refused(format!(
+                    "{} does not answer GET /raft/status; start the node first",
+                    join.address
+                ))
+            })?;
         if status.node_id == join.name {
             Ok(status.storage_id)
         } else {
@@ -245,7 +251,8 @@ impl Node {
     pub(super) async fn leave_here(&self, name: &str) -> Result<(), MembershipError> {
         self.check_leads()?;
         let (members, voters) = self.membership();
-        let gone: BTreeSet<NodeId> = members.keys().filter(|id| id.name() == name).cloned().collect();
+        let gone: BTreeSet<NodeId> =
+            members.keys().filter(|id| id.name() == name).cloned().collect();
         if gone.is_empty() {
             // It has left already, or never was.
             return Ok(());

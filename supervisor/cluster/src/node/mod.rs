@@ -33,12 +33,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::barrier::Barrier;
 pub use self::barrier::Unavailable;
 pub use self::bootstrap::JoinBody;
-use self::barrier::Barrier;
 use self::config::{Config, ConfigError};
-pub use self::context::{Context, HELLO, PROTOCOL, RaftNode, STREAM_PATH, hello_header, read_hello};
 use self::context::Dialer;
+pub use self::context::{
+    Context, HELLO, PROTOCOL, RaftNode, STREAM_PATH, hello_header, read_hello,
+};
 use self::handler::Answers;
 use self::lease::Leases;
 pub use self::membership::MembershipError;

@@ -99,8 +99,7 @@ impl Link {
         patience: Duration,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let failed = |error: io::Error| StreamingError::Unreachable(unreachable(&error));
-        let mut file =
-            tokio::fs::File::open(&snapshot.snapshot.path).await.map_err(failed)?;
+        let mut file = tokio::fs::File::open(&snapshot.snapshot.path).await.map_err(failed)?;
         let begin = Request::SnapshotBegin { vote, meta: snapshot.meta };
         let mut response = self.snapshot_call(&begin, patience).await?;
         loop {

@@ -9,16 +9,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::Instant as _;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Node;
 use crate::command::{Batch, Command, Reply, Text};
 use crate::limits::{
-    COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, PROPOSALS_IN_FLIGHT_MAX, PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
+    COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, PROPOSALS_IN_FLIGHT_MAX, PROPOSALS_QUEUED_MAX,
+    PROPOSE_MS_MAX,
 };
 use crate::net::CallError;
 use crate::net::message::{Request, Response};
@@ -94,7 +95,11 @@ impl Node {
     }
 
     /// Commits commands as one entry, if this node leads.
-    pub(super) async fn propose_here(&self, commands: Vec<Command>, patience: Duration) -> Response {
+    pub(super) async fn propose_here(
+        &self,
+        commands: Vec<Command>,
+        patience: Duration,
+    ) -> Response {
         let Some(raft) = self.raft() else { return Response::NotLeader(None) };
         if !self.is_leader() {
             return Response::NotLeader(self.leader());
@@ -121,10 +126,7 @@ impl Node {
     /// election takes.
     pub(super) fn without_majority(&self) -> Option<String> {
         let metrics = self.metrics()?;
-        if metrics.membership_config.membership().voter_ids().nth(1).is_none() {
-            // Nobody else to hear from: openraft counts only others.
-            return None;
-        }
+        metrics.membership_config.membership().voter_ids().nth(1)?;
         let patience = Duration::from_millis(self.config().timing.election_max * 2);
         let acked = metrics.last_quorum_acked?;
         let silent = acked.elapsed();
@@ -277,7 +279,9 @@ impl Node {
 
     /// Returns when the leader changes, at most after `patience`.
     pub(super) async fn leader_change(&self, patience: Duration) {
-        let Some(raft) = self.raft() else { return sleep(patience.min(Duration::from_millis(20))).await };
+        let Some(raft) = self.raft() else {
+            return sleep(patience.min(Duration::from_millis(20))).await;
+        };
         let mut metrics = raft.server_metrics();
         let before = metrics.borrow_watched().current_leader.clone();
         let deadline = Instant::now() + patience;

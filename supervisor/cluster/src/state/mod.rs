@@ -44,6 +44,9 @@ pub enum StateError {
     },
 }
 
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// Where rows are read from.
 pub trait Rows {
     /// The value of a key.
@@ -56,7 +59,7 @@ pub trait Rows {
     ///
     /// # Errors
     /// [`StateError::Store`].
-    fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError>;
+    fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError>;
 }
 
 impl Rows for sled::Tree {
@@ -64,7 +67,7 @@ impl Rows for sled::Tree {
         Ok(self.get(key)?.map(|value| value.to_vec()))
     }
 
-    fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
         let rows = self.scan_prefix(prefix).take(limit);
         rows.map(|row| Ok(row.map(|(key, value)| (key.to_vec(), value.to_vec()))?)).collect()
     }
@@ -75,7 +78,7 @@ impl Rows for BTreeMap<Vec<u8>, Vec<u8>> {
         Ok(self.get(key).cloned())
     }
 
-    fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
         let rows = self.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
         Ok(rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
@@ -151,7 +154,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// The first `limit` rows with this prefix, changes included.
-    fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
         let changed = || {
             let range = self.writes.range(prefix.to_vec()..);
             range.take_while(|(key, _)| key.starts_with(prefix))
@@ -188,9 +191,7 @@ pub fn apply(
         Command::Cancel(cancel) => executions::cancel(state, cancel),
         Command::Reassign(reassign) => executions::reassign(state, reassign),
         Command::Expire(expire) => executions::expire(state, expire),
-        Command::SetHeapTags(set) => {
-            seen::once(state, set.id, |state| heaps::set(state, set))
-        }
+        Command::SetHeapTags(set) => seen::once(state, set.id, |state| heaps::set(state, set)),
         Command::DeleteHeapTags(delete) => {
             seen::once(state, delete.id, |state| heaps::delete(state, delete))
         }

@@ -44,7 +44,8 @@ impl Lock {
     pub fn take(directory: &Path) -> Result<Self, LockError> {
         let path = directory.join("lock");
         let failed = |source| LockError::File { path: path.clone(), source };
-        let options = || File::options().read(true).write(true).create(true).truncate(false).clone();
+        let options =
+            || File::options().read(true).write(true).create(true).truncate(false).clone();
         let mut file = options().open(&path).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}

@@ -12,9 +12,9 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
+use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use openraft::OptionalSend;
 use parking_lot::Mutex;
 
 use super::{Inner, io_error};
@@ -100,8 +100,9 @@ fn seal(entry: &Entry) -> Vec<u8> {
 }
 
 fn unseal(index: u64, bytes: &[u8]) -> Result<Entry, String> {
-    let (sum, body) =
-        bytes.split_first_chunk::<SUM_BYTES>().ok_or_else(|| format!("entry {index} is cut off"))?;
+    let (sum, body) = bytes
+        .split_first_chunk::<SUM_BYTES>()
+        .ok_or_else(|| format!("entry {index} is cut off"))?;
     if u32::from_le_bytes(*sum) != crc32fast::hash(body) {
         return Err(format!("entry {index} does not match its checksum"));
     }
@@ -125,7 +126,7 @@ impl LogStore {
         let purged = purged(&store.meta)?;
         let vote: Option<Vote> =
             read(VOTE)?.map(|bytes| decode(&bytes)).transpose().map_err(|e| e.to_string())?;
-        let ends = Ends { purged: purged.clone(), last: purged.clone(), vote, ..Ends::default() };
+        let ends = Ends { purged, last: purged, vote, ..Ends::default() };
         let log = Self { store, ends: Arc::new(Mutex::new(ends)) };
         let mut expected = Some(purged.as_ref().map_or(0, |id| id.index() + 1));
         let mut last = None;
@@ -157,7 +158,10 @@ impl LogStore {
                     Ok(found) => break found,
                     // Cut short by a crash before it counted.
                     Err(problem) if last > marked => {
-                        tracing::warn!(problem, "the end of the log was never acknowledged: dropped");
+                        tracing::warn!(
+                            problem,
+                            "the end of the log was never acknowledged: dropped"
+                        );
                         log.remove(last, u64::MAX).map_err(|error| error.to_string())?;
                         match last.checked_sub(1) {
                             Some(before) => last = before,
@@ -225,12 +229,15 @@ impl LogStore {
                     expected += 1;
                     fits
                 });
-                consecutive.take(64).map(|(_, (entry, size))| (entry.clone(), *size)).collect::<Vec<_>>()
+                consecutive
+                    .take(64)
+                    .map(|(_, (entry, size))| (entry.clone(), *size))
+                    .collect::<Vec<_>>()
             };
             if recent.is_empty() {
-                let stored = self.entry(next).map_err(|problem| {
-                    io::Error::new(io::ErrorKind::InvalidData, problem)
-                })?;
+                let stored = self
+                    .entry(next)
+                    .map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))?;
                 let Some((entry, size)) = stored else {
                     // Before the first entry nothing is missed; anywhere else nothing follows.
                     match self.first_from(next)? {
@@ -280,7 +287,11 @@ impl LogStore {
         let remove = |key: sled::Result<sled::IVec>| {
             self.store.log.remove(key.map_err(io_error)?).map(drop).map_err(io_error)
         };
-        if first == 0 { keys.into_iter().try_for_each(remove) } else { keys.rev().try_for_each(remove) }
+        if first == 0 {
+            keys.into_iter().try_for_each(remove)
+        } else {
+            keys.rev().try_for_each(remove)
+        }
     }
 
     fn save<T: serde::Serialize>(&self, key: &[u8], value: &T) -> io::Result<()> {
@@ -327,7 +338,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
         let ends = self.ends.lock();
-        Ok(LogState { last_purged_log_id: ends.purged.clone(), last_log_id: ends.last.clone() })
+        Ok(LogState { last_purged_log_id: ends.purged, last_log_id: ends.last })
     }
 
     async fn get_log_reader(&mut self) -> Self::LogReader {
@@ -379,7 +390,7 @@ impl RaftLogStorage<Types> for LogStore {
             for (entry, bytes) in appended {
                 ends.recent.push(entry.index(), entry, bytes);
             }
-            ends.last = Some(last.clone());
+            ends.last = Some(last);
         }
         self.store.syncer.entries(last.index(), callback);
         Ok(())
@@ -400,7 +411,7 @@ impl RaftLogStorage<Types> for LogStore {
         self.remove(first, u64::MAX)?;
         let mut ends = self.ends.lock();
         ends.recent.remove_from(first);
-        ends.last = last_log_id.max(ends.purged.clone());
+        ends.last = last_log_id.max(ends.purged);
         Ok(())
     }
 
@@ -411,9 +422,9 @@ impl RaftLogStorage<Types> for LogStore {
                 return Ok(());
             }
             self.save(PURGED, &log_id)?;
-            ends.purged = Some(log_id.clone());
+            ends.purged = Some(log_id);
             if ends.last.as_ref().is_none_or(|last| *last < log_id) {
-                ends.last = Some(log_id.clone());
+                ends.last = Some(log_id);
             }
             ends.recent.remove_to(log_id.index());
             log_id.index()

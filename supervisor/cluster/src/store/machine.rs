@@ -27,7 +27,7 @@ use super::snapshot::{self, SnapshotFile};
 use super::{Inner, batch_of, io_error};
 use crate::codec::{decode, encode};
 use crate::limits::{APPLY_ENTRIES_MAX, SNAPSHOT_ROWS_PER_LOCK};
-use crate::state::{Change, Transaction, apply};
+use crate::state::{Change, Row, Transaction, apply};
 use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
 
 /// Prefix of the rows that say where the state machine stands; no part of the replicated state.
@@ -163,7 +163,8 @@ impl Machine {
     fn replace(&self, file: &SnapshotFile) -> io::Result<Position> {
         let meta = snapshot::check(&file.path)?;
         let db = &self.store.state_db;
-        let name = [super::FIRST_TREE, db.generate_id().map_err(io_error)?.to_string().as_bytes()].concat();
+        let name = [super::FIRST_TREE, db.generate_id().map_err(io_error)?.to_string().as_bytes()]
+            .concat();
         let state = db.open_tree(&name).map_err(io_error)?;
         let mut reader = snapshot::Reader::open(&file.path)?;
         let mut batch = sled::Batch::default();
@@ -222,7 +223,7 @@ impl Machine {
             }
         }
         let membership = membership.unwrap_or_else(|| shared.position.1.clone());
-        let position = (Some(last.clone()), membership);
+        let position = (Some(last), membership);
         let Transaction { mut writes, changes, .. } = transaction;
         if let Some(view) = &mut shared.view {
             view.keep(&rows, &writes)?;
@@ -258,13 +259,13 @@ impl View {
     }
 
     /// The next rows as they were, and whether there may be more.
-    fn next(&mut self, state: &sled::Tree) -> io::Result<(Vec<(Vec<u8>, Vec<u8>)>, bool)> {
+    fn next(&mut self, state: &sled::Tree) -> io::Result<(Vec<Row>, bool)> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let from = match &self.read_to {
             Some(to) => Excluded(to.clone()),
             None => Unbounded,
         };
-        let stored: Vec<(Vec<u8>, Vec<u8>)> = state
+        let stored: Vec<Row> = state
             .range::<Vec<u8>, _>((from.clone(), Unbounded))
             .take(SNAPSHOT_ROWS_PER_LOCK)
             .map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(io_error))

@@ -28,7 +28,8 @@ impl Mark {
     /// Opens or makes the file.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join("synced");
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         let mark = Self { file, written: AtomicU64::new(0) };
         mark.written.store(mark.read(), Ordering::Relaxed);
         Ok(mark)

@@ -34,10 +34,10 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use self::identity::Identity;
-pub use self::log::LogStore;
-pub use self::machine::{Machine, Observer, SnapshotBuilder};
 use self::lock::Lock;
 pub use self::lock::LockError;
+pub use self::log::LogStore;
+pub use self::machine::{Machine, Observer, SnapshotBuilder};
 use self::mark::Mark;
 use self::sync::Syncer;
 use crate::limits::PAGE_CACHE_BYTES;
@@ -126,8 +126,7 @@ impl Store {
     /// [`OpenError`], with what to do about it.
     pub fn open(path: &Path, name: &str) -> Result<Self, OpenError> {
         let directory = |source| OpenError::Directory { path: path.to_owned(), source };
-        let damaged =
-            |problem: String| OpenError::Damaged { path: path.to_owned(), problem };
+        let damaged = |problem: String| OpenError::Damaged { path: path.to_owned(), problem };
         std::fs::create_dir_all(path.join(snapshot::DIRECTORY)).map_err(directory)?;
         let lock = Lock::take(path)?;
         remove_unfinished(path).map_err(directory)?;
@@ -191,10 +190,8 @@ impl Store {
     /// # Errors
     /// [`OpenError::Damaged`] when entries are missing or do not decode.
     pub fn log(&self) -> Result<LogStore, OpenError> {
-        LogStore::open(Arc::clone(&self.inner)).map_err(|problem| OpenError::Damaged {
-            path: self.inner.path.clone(),
-            problem,
-        })
+        LogStore::open(Arc::clone(&self.inner))
+            .map_err(|problem| OpenError::Damaged { path: self.inner.path.clone(), problem })
     }
 
     /// The state machine, for openraft; `observer` hears of every change.
@@ -202,10 +199,8 @@ impl Store {
     /// # Errors
     /// [`OpenError::Damaged`] when it can be made neither from its rows nor from a snapshot.
     pub fn machine(&self, observer: Arc<dyn Observer>) -> Result<Machine, OpenError> {
-        Machine::open(Arc::clone(&self.inner), observer).map_err(|problem| OpenError::Damaged {
-            path: self.inner.path.clone(),
-            problem,
-        })
+        Machine::open(Arc::clone(&self.inner), observer)
+            .map_err(|problem| OpenError::Damaged { path: self.inner.path.clone(), problem })
     }
 
     /// The rows of the state machine, for reading: those of one life of the state machine, also

@@ -51,8 +51,7 @@ impl Writer {
         let path = directory.join(format!("{index:020}.snapshot"));
         let temporary = directory.join(format!("{index:020}.unfinished"));
         let file = BufWriter::new(File::create(&temporary)?);
-        let mut writer =
-            Self { temporary, path, file, sum: crc32fast::Hasher::new(), bytes: 0 };
+        let mut writer = Self { temporary, path, file, sum: crc32fast::Hasher::new(), bytes: 0 };
         let meta = encode(meta);
         writer.put(MAGIC)?;
         writer.put(&(meta.len() as u32).to_le_bytes())?;
@@ -215,7 +214,8 @@ pub fn adopt(directory: &Path, file: SnapshotFile) -> io::Result<SnapshotFile> {
 pub fn remove_others(directory: &Path, keep: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        let older = path.extension().is_some_and(|extension| extension == "snapshot") && path < keep;
+        let older =
+            path.extension().is_some_and(|extension| extension == "snapshot") && path < keep;
         if older {
             // A reader that has it open goes on reading.
             match std::fs::remove_file(&path) {

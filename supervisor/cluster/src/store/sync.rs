@@ -132,12 +132,12 @@ fn run(db: &sled::Db, file: &File, mark: &Mark, queue: &Receiver<Waiter>, counts
             counts.syncs.fetch_add(1, Ordering::Relaxed);
             let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
             counts.micros.fetch_add(micros, Ordering::Relaxed);
-            let last = waiters.iter().filter_map(|waiter| match waiter {
+            let mut last = waiters.iter().filter_map(|waiter| match waiter {
                 Waiter::Entries(last, _) => Some(*last),
                 Waiter::All(_) => None,
             });
             // The last to ask stands: after entries were taken away, indexes begin again below.
-            let written = synced.and_then(|()| match last.last() {
+            let written = synced.and_then(|()| match last.next_back() {
                 Some(last) if last != mark.get() => mark.write(last),
                 _ => Ok(()),
             });

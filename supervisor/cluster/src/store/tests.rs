@@ -28,9 +28,7 @@ impl Observer for Deaf {
 struct Builder;
 
 impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
-    async fn build(
-        &self,
-    ) -> Result<(TempDir, LogStore, Machine), openraft::StorageError<Types>> {
+    async fn build(&self) -> Result<(TempDir, LogStore, Machine), openraft::StorageError<Types>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
         let (log, machine) = tokio::task::spawn_blocking(move || {
@@ -108,7 +106,9 @@ fn a_long_entry_is_kept_in_pieces_that_are_small_enough() {
             append(&mut store.log().unwrap(), vec![long.clone()]).await;
             let values: Vec<usize> =
                 store.inner.log.iter().map(|row| row.unwrap().1.len()).collect();
-            assert!(values.len() > 6 && values.iter().all(|n| *n <= crate::limits::VALUE_BYTES_MAX));
+            assert!(
+                values.len() > 6 && values.iter().all(|n| *n <= crate::limits::VALUE_BYTES_MAX)
+            );
         }
         assert_eq!(all(&mut reopened(dir.path()).unwrap()).await, [long]);
     });
@@ -248,9 +248,8 @@ fn a_snapshot_shows_one_position_while_entries_are_applied() {
     let mut changing = machine.clone();
     // Rows change before, while and after they are read.
     apply(&mut changing, 3000..4000, 2);
-    let writing = std::thread::spawn(move || {
-        runtime().block_on(builder.build_snapshot()).unwrap().snapshot
-    });
+    let writing =
+        std::thread::spawn(move || runtime().block_on(builder.build_snapshot()).unwrap().snapshot);
     apply(&mut changing, 4000..9000, 3);
     let file = writing.join().unwrap();
     assert_ne!(store.state_hash().unwrap(), hash);
@@ -363,9 +362,15 @@ fn a_vote_and_a_membership_survive() {
         let entry = Entry::new(id(0), openraft::EntryPayload::Membership(membership));
         runtime().block_on(async {
             store.log().unwrap().save_vote(&vote).await.unwrap();
-            let entries = vec![Ok((entry, None)), Ok((blank_ent::<Types>(1, NodeId::founder("node1"), 1), None))];
+            let entries = vec![
+                Ok((entry, None)),
+                Ok((blank_ent::<Types>(1, NodeId::founder("node1"), 1), None)),
+            ];
             machine.apply(futures_util::stream::iter(entries)).await.unwrap();
-            store.set_identity(|identity| identity.cluster = Some(Uuid::from_u128(9))).await.unwrap();
+            store
+                .set_identity(|identity| identity.cluster = Some(Uuid::from_u128(9)))
+                .await
+                .unwrap();
         });
     }
     let store = Store::open(dir.path(), "node1").unwrap();
@@ -373,6 +378,6 @@ fn a_vote_and_a_membership_survive() {
     assert_eq!(store.identity().cluster, Some(Uuid::from_u128(9)));
     let mut machine = store.machine(Arc::new(Deaf)).unwrap();
     let (position, membership) = runtime().block_on(machine.applied_state()).unwrap();
-    assert_eq!((position, membership.log_id().clone()), (Some(id(1)), Some(id(0))));
+    assert_eq!((position, *membership.log_id()), (Some(id(1)), Some(id(0))));
     let _ = Command::Found(Found { cluster: Uuid::nil() });
 }

@@ -145,7 +145,10 @@ fn request(client: &reqwest::Client, kind: Kind, url: &str, n: u64) -> reqwest::
         Kind::Etcd => client
             .post(format!("{url}/v3/kv/put"))
             // Its gateway takes base64: 340 characters for 255 bytes.
-            .body(json!({ "key": format!("{:0>64}", n % 10_000), "value": "dmFs".repeat(85) }).to_string()),
+            .body(
+                json!({ "key": format!("{:0>64}", n % 10_000), "value": "dmFs".repeat(85) })
+                    .to_string(),
+            ),
     }
 }
 
@@ -213,7 +216,9 @@ fn disk(options: &Options) {
 
 /// Prints a table.
 pub async fn run(options: &Options) {
-    println!("| commits of {VALUE_BYTES} bytes | clients | commits | per second | p50 ms | p99 ms |");
+    println!(
+        "| commits of {VALUE_BYTES} bytes | clients | commits | per second | p50 ms | p99 ms |"
+    );
     println!("|---|---|---|---|---|---|");
     disk(options);
     // One after the other: each has the machine to itself.
