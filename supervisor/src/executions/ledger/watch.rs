@@ -1,0 +1,171 @@
+//! What the replicated state says to this node: run this, stop that.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use mcp_v8_cluster::command::PartKind;
+use mcp_v8_cluster::node::Application;
+use mcp_v8_cluster::state::rows::ExecutionRow;
+use mcp_v8_cluster::state::{Change, executions as rows};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::mirror::{Call, output};
+use super::{Ledger, abandon, begin, time};
+use crate::executions::execution::{Execution, Lease, StopCause};
+use crate::executions::queue::Queued;
+use crate::executions::submit::Bounds;
+use crate::executions::{Executions, Shared};
+
+/// Hears of the replicated state.
+struct Watcher {
+    shared: Weak<Shared>,
+    runtime: Handle,
+}
+
+/// Connects the executions with the node, and takes what the cluster has for this node.
+pub(in crate::executions) fn attach(shared: &Arc<Shared>) {
+    let Some(ledger) = &shared.ledger else { return };
+    let watcher = Watcher { shared: Arc::downgrade(shared), runtime: Handle::current() };
+    ledger.node.attach(Arc::new(watcher));
+}
+
+/// Looks at an execution that has changed.
+pub(super) fn look(runtime: &Handle, shared: &Arc<Shared>, ledger: &Ledger, id: Uuid) {
+    let running = {
+        let inner = ledger.inner.lock();
+        if inner.submitting.contains(&id) {
+            return;
+        }
+        inner.running.get(&id).cloned()
+    };
+    let Ok(Some(row)) = ledger.row(id) else { return };
+    if row.end.is_some() {
+        return;
+    }
+    let lease = Lease { owner: row.owner.clone(), attempt: row.attempt };
+    match running {
+        Some(running) if running.lease() == Some(&lease) => {
+            if row.cancelled {
+                let shared = Arc::clone(shared);
+                runtime.spawn(async move {
+                    let executions = Executions { shared };
+                    // It may have ended in this moment.
+                    let _ = executions.stop(&running, StopCause::Cancelled);
+                });
+            }
+        }
+        stale => {
+            if let Some(stale) = stale {
+                abandon_on(runtime, shared, stale);
+            }
+            if ledger.node.owner().as_ref() == Some(&row.owner) {
+                let shared = Arc::clone(shared);
+                runtime.spawn(async move { adopt(&shared, id, &row, lease) });
+            }
+        }
+    }
+}
+
+fn abandon_on(runtime: &Handle, shared: &Arc<Shared>, execution: Arc<Execution>) {
+    let shared = Arc::clone(shared);
+    runtime.spawn(async move { abandon(&shared, &execution) });
+}
+
+/// Runs an execution that the cluster has given to this node.
+fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
+    let Some(ledger) = &shared.ledger else { return };
+    let code = match ledger.text(id, PartKind::Code, row.code_parts) {
+        Ok(code) => Arc::new(code),
+        Err(error) => {
+            tracing::error!(execution = %id, %error, "its source cannot be read");
+            return;
+        }
+    };
+    let key = row.key.as_ref().map(|key| key.text.clone());
+    let execution =
+        Arc::new(Execution::accepted(id, key, time(row.accepted_ms), Some(lease.clone())));
+    {
+        let mut inner = ledger.inner.lock();
+        let known = inner.running.get(&id).and_then(|running| running.lease());
+        if known == Some(&lease) {
+            return;
+        }
+        inner.running.insert(id, Arc::clone(&execution));
+    }
+    tracing::info!(execution = %id, attempt = lease.attempt, "taken over");
+    begin(shared, ledger, &execution);
+    let bounds = Bounds {
+        wall: Duration::from_secs(row.limits.wall_secs),
+        heap_bytes: row.limits.heap_bytes,
+        console_bytes: row.limits.console_bytes,
+    };
+    shared.queue.push_always(Queued {
+        execution: Arc::clone(&execution),
+        code,
+        hash: None,
+        bounds,
+    });
+    if row.cancelled {
+        let executions = Executions { shared: Arc::clone(shared) };
+        let _ = executions.stop(&execution, StopCause::Cancelled);
+    }
+    if ledger.node.owner().as_ref() != execution.lease().map(|lease| &lease.owner) {
+        // Fenced in between.
+        abandon(shared, &execution);
+    }
+}
+
+impl Application for Watcher {
+    fn applied(&self, changes: &[Change]) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(ledger) = &shared.ledger else { return };
+        for change in changes {
+            if let Change::Execution(id) = change {
+                look(&self.runtime, &shared, ledger, *id);
+            }
+        }
+        ledger.changed.send_modify(|count| *count += 1);
+    }
+
+    fn replaced(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(ledger) = &shared.ledger else { return };
+        match rows::running(&ledger.node.rows()) {
+            Ok(running) => {
+                for (id, _) in running {
+                    look(&self.runtime, &shared, ledger, id);
+                }
+            }
+            Err(error) => tracing::error!(%error, "running executions cannot be read"),
+        }
+        ledger.changed.send_modify(|count| *count += 1);
+    }
+
+    fn fenced(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let Some(ledger) = &shared.ledger else { return };
+        let running: Vec<_> = ledger.inner.lock().running.values().cloned().collect();
+        for execution in running {
+            abandon_on(&self.runtime, &shared, execution);
+        }
+    }
+
+    fn call(&self, body: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
+        let shared = self.shared.clone();
+        let runtime = self.runtime.clone();
+        Box::pin(async move {
+            let answering = runtime.spawn(async move {
+                let (Some(shared), Ok(call)) = (shared.upgrade(), serde_json::from_slice(&body))
+                else {
+                    return Vec::new();
+                };
+                let Call::Output { id, from, wait } = call;
+                // A struct of a text and a flag.
+                serde_json::to_vec(&output(&shared, id, from, wait).await).unwrap_or_default()
+            });
+            answering.await.unwrap_or_default()
+        })
+    }
+}
