@@ -317,7 +317,7 @@ impl Cluster {
             .arg(format!("--cluster-port={CLUSTER_PORT}"))
             .arg(format!("--session-db-path={}", node.disk.display()))
             .args(&*node.flags.lock().unwrap())
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned()))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
