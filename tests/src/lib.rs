@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cluster;
+pub mod history;
 
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
