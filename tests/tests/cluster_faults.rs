@@ -71,17 +71,28 @@ async fn assert_no_service(cluster: &Cluster, node: usize, number: usize) {
     }
 }
 
-/// Writes until one is accepted, on each of these nodes; gives how long that took.
+/// Writes until one is accepted, on each of these nodes; gives how long that took. Who had asked in
+/// the meantime, and went on waiting, counts: the time until a fresh request is taken is printed.
 async fn outage(cluster: &Cluster, nodes: &[usize], number: usize) -> Duration {
     let begun = Instant::now();
-    let each = nodes.iter().map(|node| async move {
+    let limit = Duration::from_secs(30);
+    let patient = nodes.iter().map(|node| async move {
         let value = format!("after {node}");
-        until_within(Duration::from_secs(30), &format!("node {node} to take a write"), || async {
+        until_within(limit, &format!("node {node} to take a write"), || async {
             accepted(&put(cluster, *node, number + node, &value).await).then_some(())
         })
         .await;
     });
-    join_all(each).await;
+    let impatient = nodes.iter().map(|node| async move {
+        let (heap, value) = (heap(number + 100_000 + node), json!({"v": "fresh"}));
+        until_within(limit, &format!("node {node} to take a fresh write"), || async {
+            let patience = Duration::from_millis(200);
+            accepted(&cluster.put_tags(*node, &heap, &value, patience).await).then_some(())
+        })
+        .await;
+        println!("node {node} took a fresh write after {:?}", begun.elapsed());
+    });
+    join(join_all(patient), join_all(impatient)).await;
     begun.elapsed()
 }
 

@@ -176,7 +176,7 @@ async fn client(cluster: &Cluster, record: &Record, random: &Random, until: Inst
     }
 }
 
-/// Does harm and undoes it, until the time is over; then undoes all.
+/// Does harm and undoes it, until the time is over; then the cluster must be one again.
 async fn nemesis(cluster: &Cluster, random: &Random, until: Instant) -> usize {
     let begun = Instant::now();
     let say = |what: String| println!("{:>7.3} s: {what}", begun.elapsed().as_secs_f64());
@@ -264,7 +264,10 @@ async fn nemesis(cluster: &Cluster, random: &Random, until: Instant) -> usize {
             assert!(cluster.runs(*node), "node {node} has ended by itself");
         }
     }
-    cluster.heal();
+    let healed = Instant::now();
+    cluster.agreed_within(&all, HEAL_MAX).await;
+    cluster.ready_within(&all, HEAL_MAX).await;
+    println!("one cluster again {:?} after the last harm", healed.elapsed());
     harms
 }
 
@@ -283,11 +286,6 @@ async fn registers_are_linearizable_while_nodes_are_killed_frozen_and_cut_off() 
         (0..=CLIENTS as u64).map(|number| Random(Cell::new(seed ^ (number << 48)))).collect();
     let clients = randoms[1..].iter().map(|random| client(&cluster, &record, random, until));
     let (_, harms) = join(join_all(clients), nemesis(&cluster, &randoms[0], until)).await;
-
-    let healed = Instant::now();
-    cluster.agreed_within(&all, HEAL_MAX).await;
-    cluster.ready_within(&all, HEAL_MAX).await;
-    println!("one cluster again {:?} after the last harm", healed.elapsed());
 
     let reader = record.client();
     let registers: Vec<usize> = record.registers.borrow().keys().copied().collect();
