@@ -294,7 +294,8 @@ async fn a_restarted_node_is_the_member_it_was_whatever_it_is_told() {
     cluster.join(4, 1, &[]).await;
     cluster.agreed(&[1, 2, 3, 4]).await;
     works(&cluster, &[1, 2, 3, 4]).await;
-    let before = cluster.status(1).await.unwrap();
+    let knows = |status: &Value| status["cluster_id"].is_string();
+    let before = cluster.until_status(1, "it knows its cluster's id", knows).await;
     for (how, node) in [("kill -9", 1), ("SIGTERM", 2), ("kill -9", 4)] {
         println!("{how} of node {node}");
         match how {
@@ -317,7 +318,7 @@ async fn a_restarted_node_is_the_member_it_was_whatever_it_is_told() {
         cluster.launch(node);
     }
     cluster.agreed(&[1, 2, 3, 4]).await;
-    let after = cluster.status(1).await.unwrap();
+    let after = cluster.until_status(1, "it knows its cluster's id", knows).await;
     assert_eq!(after["peer_addrs"], before["peer_addrs"]);
     assert_eq!(after["cluster_id"], before["cluster_id"]);
     assert!(after["term"].as_u64() >= before["term"].as_u64(), "{before} {after}");
