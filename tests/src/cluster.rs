@@ -122,7 +122,8 @@ pub fn address(node: usize) -> String {
 /// `--peers` of a node among these founders: the others, with their names.
 pub fn peers(node: usize, founders: &[usize]) -> String {
     let others = founders.iter().filter(|other| **other != node);
-    let named: Vec<_> = others.map(|other| format!("{}@{}", name(*other), address(*other))).collect();
+    let named: Vec<_> =
+        others.map(|other| format!("{}@{}", name(*other), address(*other))).collect();
     format!("--peers={}", named.join(","))
 }
 
@@ -296,7 +297,8 @@ impl Cluster {
 
     /// Replaces the flags of a node beyond its name, its ports and its disk; from its next start on.
     pub fn set_flags(&self, node: usize, flags: &[&str]) {
-        *self.node(node).flags.lock().unwrap() = flags.iter().map(|&flag| flag.to_owned()).collect();
+        *self.node(node).flags.lock().unwrap() =
+            flags.iter().map(|&flag| flag.to_owned()).collect();
     }
 
     /// Starts the process of a node.
@@ -317,7 +319,10 @@ impl Cluster {
             .arg(format!("--cluster-port={CLUSTER_PORT}"))
             .arg(format!("--session-db-path={}", node.disk.display()))
             .args(&*node.flags.lock().unwrap())
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned()))
+            .env(
+                "RUST_LOG",
+                std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned()),
+            )
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -329,14 +334,16 @@ impl Cluster {
     /// Starts a node and waits until its cluster port answers.
     pub async fn up(&self, node: usize) {
         self.launch(node);
-        until(&format!("node {node} to answer"), || async { self.status(node).await.map(drop) }).await;
+        until(&format!("node {node} to answer"), || async { self.status(node).await.map(drop) })
+            .await;
     }
 
     /// Starts a node that enters the cluster through the given one, with further flags.
     pub async fn join(&self, node: usize, via: usize, flags: &[&str]) {
         let (own, via) = (address(node), address(via));
         let own = [format!("--advertise-addr={own}"), format!("--join={via}")];
-        let flags: Vec<&str> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        let flags: Vec<&str> =
+            own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
         self.set_flags(node, &flags);
         self.up(node).await;
     }
@@ -428,7 +435,8 @@ impl Cluster {
                 if error.is_connect() { Silence::NotSent(text) } else { Silence::Unknown(text) }
             })?;
             let status = response.status().as_u16();
-            let text = response.text().await.map_err(|error| Silence::Unknown(error.to_string()))?;
+            let text =
+                response.text().await.map_err(|error| Silence::Unknown(error.to_string()))?;
             Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default() })
         };
         self.runtime.as_ref().unwrap().spawn(sending).await.unwrap()
@@ -450,7 +458,8 @@ impl Cluster {
 
     /// POST on a node's cluster port.
     pub async fn raft_post(&self, node: usize, path: &str, body: &Value) -> Answered {
-        self.send(self.client.post(Self::url(node, CLUSTER_PORT, path)).json(body), REQUEST_MAX).await
+        self.send(self.client.post(Self::url(node, CLUSTER_PORT, path)).json(body), REQUEST_MAX)
+            .await
     }
 
     /// What a node says about itself on its cluster port, when it answers.
@@ -565,7 +574,13 @@ impl Cluster {
     }
 
     /// Sets tags of a heap: keys that are not given stay.
-    pub async fn put_tags(&self, node: usize, heap: &str, tags: &Value, limit: Duration) -> Answered {
+    pub async fn put_tags(
+        &self,
+        node: usize,
+        heap: &str,
+        tags: &Value,
+        limit: Duration,
+    ) -> Answered {
         let url = Self::url(node, HTTP_PORT, &format!("/api/heaps/{heap}/tags"));
         self.send(self.client.put(url).json(&json!({ "tags": tags })), limit).await
     }

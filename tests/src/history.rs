@@ -53,7 +53,13 @@ impl History {
     /// A client begins an operation; call this before it is sent.
     pub fn begin(&mut self, client: usize, action: Action) -> Begun {
         self.now += 1;
-        self.operations.push(Operation { client, action, begun: self.now, ended: None, void: false });
+        self.operations.push(Operation {
+            client,
+            action,
+            begun: self.now,
+            ended: None,
+            void: false,
+        });
         Begun(self.operations.len() - 1)
     }
 

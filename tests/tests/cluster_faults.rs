@@ -111,7 +111,8 @@ async fn write_until(
         async move {
             while !stop.get() {
                 let number = next.replace(next.get() + 1);
-                let (node, value) = (nodes[(number + which) % nodes.len()], format!("value {number}"));
+                let (node, value) =
+                    (nodes[(number + which) % nodes.len()], format!("value {number}"));
                 let answer = put(cluster, node, number, &value).await;
                 if accepted(&answer) {
                     let taken: &RefCell<Vec<(usize, String)>> = taken;
@@ -182,7 +183,9 @@ async fn every_acknowledged_value_outlives_kill_9_of_all_three() {
         cluster.ready(&ALL).await;
         let mut lost = Vec::new();
         for chunk in all.chunks(32) {
-            let read = join_all(chunk.iter().map(|(number, _)| get(&cluster, number % 3 + 1, *number))).await;
+            let read =
+                join_all(chunk.iter().map(|(number, _)| get(&cluster, number % 3 + 1, *number)))
+                    .await;
             for ((number, value), answer) in chunk.iter().zip(read) {
                 let answer = answer.unwrap();
                 assert_eq!(answer.status, 200, "{answer:?}");
@@ -191,7 +194,12 @@ async fn every_acknowledged_value_outlives_kill_9_of_all_three() {
                 }
             }
         }
-        assert!(lost.is_empty(), "{} of {} acknowledged writes lost: {lost:.3?}", lost.len(), all.len());
+        assert!(
+            lost.is_empty(),
+            "{} of {} acknowledged writes lost: {lost:.3?}",
+            lost.len(),
+            all.len()
+        );
         for (id, result) in &runs {
             for node in ALL {
                 let shown = cluster.get_execution(node, id).await.unwrap();

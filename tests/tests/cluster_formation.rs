@@ -230,7 +230,8 @@ async fn a_learner_replicates_and_is_not_needed_for_a_majority() {
     let before = cluster.exec(1, "'before'", 30).await.unwrap();
     cluster.join(2, 1, &["--join-as-learner"]).await;
     assert_eq!(cluster.agreed(&[1, 2]).await, 1);
-    let learner = cluster.until_status(2, "it is a learner", |status| status["is_learner"] == true).await;
+    let learner =
+        cluster.until_status(2, "it is a learner", |status| status["is_learner"] == true).await;
     assert_eq!(learner["role"], "Learner", "{learner}");
     let leader = cluster.status(1).await.unwrap();
     assert_eq!(leader["learners"], json!([address(2)]), "{leader}");
@@ -343,7 +344,8 @@ async fn a_node_that_lost_its_disk_comes_back_as_a_new_one_and_votes() {
             members.len() == 3 && members.iter().all(|member| member["voter"] == true)
         })
         .await;
-    let member = status["members"].as_array().unwrap().iter().find(|member| member["name"] == name(lost));
+    let member =
+        status["members"].as_array().unwrap().iter().find(|member| member["name"] == name(lost));
     assert_ne!(member.unwrap()["storage_id"], old_disk, "{status}");
     works(&cluster, &ALL).await;
     let id = before.body["execution_id"].as_str().unwrap();
@@ -392,13 +394,16 @@ async fn the_default_advertise_address_is_the_name_and_the_cluster_port() {
     let cluster = Cluster::of(3).await;
     for node in ALL {
         let others = cluster.all_but(&[node]).into_iter();
-        let others: Vec<String> = others.map(|other| format!("{0}@{0}:4000", name(other))).collect();
+        let others: Vec<String> =
+            others.map(|other| format!("{0}@{0}:4000", name(other))).collect();
         cluster.set_flags(node, &[&format!("--peers={}", others.join(","))]);
         cluster.launch(node);
     }
     cluster.agreed(&ALL).await;
-    let expected: Value =
-        ALL.iter().map(|node| (name(*node), Value::from(format!("{}:4000", name(*node))))).collect();
+    let expected: Value = ALL
+        .iter()
+        .map(|node| (name(*node), Value::from(format!("{}:4000", name(*node)))))
+        .collect();
     for node in ALL {
         assert_eq!(members(&cluster, node).await, expected);
     }
