@@ -228,7 +228,15 @@ impl Cluster {
 
     /// A cluster of so many nodes, started all at once, that has formed.
     pub async fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, &[]).await
+    }
+
+    /// The same, with further flags for every node.
+    pub async fn start_with(nodes: usize, flags: &[&str]) -> Self {
         let cluster = Self::of(nodes).await;
+        for flag in flags {
+            cluster.add_flag(flag);
+        }
         let all = cluster.all();
         for node in &all {
             cluster.launch(*node);
@@ -299,6 +307,13 @@ impl Cluster {
     pub fn set_flags(&self, node: usize, flags: &[&str]) {
         *self.node(node).flags.lock().unwrap() =
             flags.iter().map(|&flag| flag.to_owned()).collect();
+    }
+
+    /// Adds a flag to every node; from its next start on.
+    pub fn add_flag(&self, flag: &str) {
+        for node in &self.nodes {
+            node.flags.lock().unwrap().push(flag.to_owned());
+        }
     }
 
     /// Starts the process of a node.

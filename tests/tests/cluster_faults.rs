@@ -267,6 +267,51 @@ async fn a_frozen_follower_holds_nobody_up_and_catches_up() {
 }
 
 #[tokio::test]
+async fn nodes_far_behind_catch_up_by_a_snapshot() {
+    const WRITES: usize = 3000;
+    let cluster = Cluster::start_with(3, &["--snapshot-entries=100"]).await;
+    let leader = cluster.agreed(&ALL).await;
+    let rest = cluster.all_but(&[leader]);
+    let run = cluster.exec(rest[1], "'before'", 30).await.unwrap();
+    let id = run.body["execution_id"].as_str().unwrap();
+    cluster.kill9(rest[0]);
+    // One after the other in each chain: many entries rather than few large ones.
+    let chains = (0..4).map(|chain| {
+        let cluster = &cluster;
+        async move {
+            for number in (chain..WRITES).step_by(4) {
+                must_put(cluster, leader, number, &format!("value {number}")).await;
+            }
+        }
+    });
+    join_all(chains).await;
+    let status = cluster.status(leader).await.unwrap();
+    assert!(status["snapshot_index"].as_u64() > Some(500), "nothing was compacted: {status}");
+    assert!(status["log_length"].as_u64() < Some(1500), "the log only grows: {status}");
+    // Once with the disk it had, once with none.
+    for wiped in [false, true] {
+        if wiped {
+            cluster.kill9(rest[0]);
+            cluster.wipe(rest[0]);
+        }
+        let begun = Instant::now();
+        cluster.up(rest[0]).await;
+        cluster.agreed_within(&ALL, HEAL_MAX).await;
+        cluster.ready(&ALL).await;
+        println!("wiped: {wiped}; {WRITES} writes behind, one cluster after {:?}", begun.elapsed());
+        for number in (0..WRITES).step_by(97) {
+            assert_has(&cluster, rest[0], number, &format!("value {number}")).await;
+        }
+        let shown = cluster.get_execution(rest[0], id).await.unwrap();
+        assert_eq!(shown.body["result"], "before", "{shown:?}");
+    }
+    // What it got is enough to go on without the others' help.
+    cluster.kill9(leader);
+    cluster.agreed(&rest).await;
+    must_put(&cluster, rest[0], WRITES, "after").await;
+}
+
+#[tokio::test]
 async fn a_leader_cut_off_neither_takes_writes_nor_reads_and_follows_once_healed() {
     let cluster = Cluster::start(3).await;
     let leader = cluster.agreed(&ALL).await;
