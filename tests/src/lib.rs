@@ -7,6 +7,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod cluster;
+pub mod history;
+
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -50,6 +53,15 @@ pub fn free_port() -> u16 {
 /// Polls `condition` until it gives a value; fails after [`DEADLINE`] naming `what`.
 pub async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,
+    condition: impl FnMut() -> F,
+) -> T {
+    until_within(DEADLINE, what, condition).await
+}
+
+/// Polls `condition` until it gives a value; fails after `limit` naming `what`.
+pub async fn until_within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    what: &str,
     mut condition: impl FnMut() -> F,
 ) -> T {
     let begun = Instant::now();
@@ -57,7 +69,7 @@ pub async fn until<T, F: Future<Output = Option<T>>>(
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} for: {what}");
+        assert!(begun.elapsed() < limit, "waited {limit:?} for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
