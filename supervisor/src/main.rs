@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     }
     // `exec` shows a person one script; the server's own events would only be in the way.
     // openraft tells every vote in detail; what matters of it we say ourselves.
-    let default_level = if args.command.is_some() { "error" } else { "info,openraft=warn" };
+    let default_level = if args.command.is_some() { "error" } else { "info,openraft=error" };
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
     tracing_subscriber::fmt()

@@ -160,7 +160,9 @@ fn directory(mounts: &str, own: &str, controller: &str) -> Option<PathBuf> {
 /// Makes our directory, after removing those of servers that are gone.
 fn make(parent: &Path) -> Result<PathBuf, GroupError> {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        let name = entry.file_name();
+        // One that another server has just made is empty as well.
+        if owner_of(&name.to_string_lossy()).is_some_and(|pid| !is_alive(pid)) {
             // Refused by the kernel while a process is in it.
             let _ = std::fs::remove_dir(entry.path());
         }
@@ -175,6 +177,15 @@ fn make(parent: &Path) -> Result<PathBuf, GroupError> {
             _ => Err(GroupError::Io { path, error }),
         },
     }
+}
+
+/// The server that a group was made by.
+fn owner_of(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// Pools of one process have groups of their own.

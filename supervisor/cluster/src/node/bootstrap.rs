@@ -143,6 +143,9 @@ fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
     let config = node.config();
     let storage = node.store().identity().storage;
     if let Some(status) = seen.values().find(|status| status.member) {
+        if let Some(mismatch) = mismatch(config, seen, status) {
+            return Decision::LookAgain(mismatch);
+        }
         let mine = status.members.iter().filter(|member| member.name == config.name);
         let mut known = false;
         for member in mine {
@@ -205,6 +208,25 @@ fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
     let own = Member { storage: None, votes: true, runs_scripts: true, ..this_member(node, None) };
     founders.insert(NodeId::founder(&config.name), own);
     Decision::Found(founders)
+}
+
+/// Whether the cluster that exists was founded with another list than this node was given.
+fn mismatch(config: &Config, seen: &BTreeMap<String, Status>, status: &Status) -> Option<String> {
+    let ours = founders_list(config, &named(config, seen)?);
+    let theirs: Vec<u64> = seen.values().filter_map(|status| status.fingerprint).collect();
+    if theirs.is_empty() || theirs.contains(&fingerprint(&ours)) {
+        return None;
+    }
+    let members: Vec<String> =
+        status.members.iter().map(|member| format!("{}@{}", member.name, member.address)).collect();
+    Some(format!(
+        "--peers does not match: this node was started with {ours}, and the cluster that {} belongs \
+         to with another list; its members are {}. Give this node their list without itself, or \
+         --join={} to enter as a new one",
+        status.node_id,
+        members.join(","),
+        config.peers[0].address,
+    ))
 }
 
 fn names(status: &Status) -> String {

@@ -190,12 +190,23 @@ impl Config {
     }
 
     /// The same for openraft.
+    ///
+    /// A follower of openraft first waits for the end of the leader's lease, which is the longest
+    /// timeout, and then for its own: what the flags mean by one wait is about two. So it is given
+    /// seven tenths, unless that leaves no room for two heartbeats.
     pub(crate) fn raft(&self) -> openraft::Config {
+        let Timing { heartbeat, election_min, election_max } = self.timing;
+        let shorter = |timeout: u64| timeout * 7 / 10;
+        let (election_min, election_max) = if heartbeat * 2 <= shorter(election_min) {
+            (shorter(election_min), shorter(election_max))
+        } else {
+            (election_min, election_max)
+        };
         openraft::Config {
             cluster_name: "mcp-v8".to_owned(),
             heartbeat_interval: self.timing.heartbeat,
-            election_timeout_min: self.timing.election_min,
-            election_timeout_max: self.timing.election_max,
+            election_timeout_min: election_min,
+            election_timeout_max: election_max,
             install_snapshot_timeout: 60_000,
             max_payload_entries: 1024,
             // Entries as long as there are any: a snapshot only for who is behind the log.
