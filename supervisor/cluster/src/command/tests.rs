@@ -1,1 +1,99 @@
+//! Golden bytes: an entry that was written yesterday means the same tomorrow.
 
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::codec::{CodecError, decode, encode};
+
+/// One of each command, in the order of their encoding.
+fn all() -> Vec<Command> {
+    let id = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001);
+    let owner = || Owner { node: "node1".to_owned(), epoch: 3 };
+    let end = End {
+        status: Status::Completed,
+        ended_ms: 2,
+        result: Some(Text::Inline("42".to_owned())),
+        error: None,
+        output: Text::Parts(2),
+        output_bytes: 20_000,
+    };
+    let tags = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    let limits = Limits { wall_secs: 30, heap_bytes: 1 << 27, console_bytes: 1 << 20 };
+    vec![
+        Command::Found(Found { cluster: id }),
+        Command::NodeUp(NodeUp { node: "node1".to_owned(), incarnation: id, runs_scripts: true }),
+        Command::NodeDown(NodeDown { node: "node1".to_owned(), epoch: 300 }),
+        Command::Part(Part {
+            execution: id,
+            attempt: 1,
+            kind: PartKind::Output,
+            number: 7,
+            text: "piece".to_owned(),
+        }),
+        Command::Submit(Submit {
+            execution: id,
+            owner: owner(),
+            accepted_ms: 1,
+            key: Some(Key { text: "key".to_owned(), digest: [9; 32] }),
+            limits,
+            code: Text::Inline("6 * 7".to_owned()),
+        }),
+        Command::Complete(Complete { execution: id, attempt: 1, owner: owner(), end }),
+        Command::Cancel(Cancel { execution: id }),
+        Command::Reassign(Reassign {
+            execution: id,
+            from_attempt: 1,
+            to: Some(owner()),
+            at_ms: 5,
+            error: "lost".to_owned(),
+        }),
+        Command::Expire(Expire { before_ms: 1, rows_max: 2, bytes_max: 3 }),
+        Command::SetHeapTags(SetHeapTags { id, heap: [7; 32], tags }),
+        Command::DeleteHeapTags(DeleteHeapTags {
+            id,
+            heap: [7; 32],
+            keys: Some(vec!["k".to_owned()]),
+        }),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn commands_have_the_bytes_they_had() {
+    let golden = include_str!("golden.txt");
+    let written: Vec<String> =
+        all().into_iter().map(|command| hex(&encode(&Batch::new(vec![command])))).collect();
+    let known: Vec<&str> = golden.lines().collect();
+    // New variants come at the end; what is there stays.
+    assert_eq!(written, known, "if a command is new, add its line to golden.txt");
+}
+
+#[test]
+fn old_bytes_mean_what_they_meant() {
+    assert_eq!(include_str!("golden.txt").lines().count(), all().len());
+    for (line, command) in include_str!("golden.txt").lines().zip(all()) {
+        let digits = |at: usize| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..line.len()).step_by(2).map(digits).collect();
+        assert_eq!(decode::<Batch>(&bytes).unwrap(), Batch::new(vec![command]));
+    }
+}
+
+#[test]
+fn bytes_of_another_version_cut_off_or_with_a_tail_are_refused() {
+    let bytes = encode(&Batch::new(all()));
+    assert!(matches!(decode::<Batch>(&[]), Err(CodecError::Empty)));
+    let mut other = bytes.clone();
+    other[0] = 9;
+    assert!(matches!(decode::<Batch>(&other), Err(CodecError::Version(9))));
+    for cut in 1..bytes.len() {
+        assert!(decode::<Batch>(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    let mut tail = bytes;
+    tail.push(0);
+    assert!(matches!(decode::<Batch>(&tail), Err(CodecError::Trailing(1))));
+}

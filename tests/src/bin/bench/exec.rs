@@ -41,10 +41,12 @@ pub async fn run(options: &Options) {
             }
         }
     }
-    for (clients, name) in [(1, "1 client"), (16, "16 clients")] {
-        let name = format!("POST /api/exec?wait, {name}");
-        if options.chosen(&name) {
-            http(name, clients, options.time).await.print();
+    for (flags, kept) in [(&[][..], "kept on disk"), (&["--stateless"][..], "--stateless")] {
+        for (clients, name) in [(1, "1 client"), (16, "16 clients")] {
+            let name = format!("POST /api/exec?wait, {kept}, {name}");
+            if options.chosen(&name) {
+                http(name, flags, clients, options.time).await.print();
+            }
         }
     }
     if options.chosen("memory") {
@@ -100,8 +102,8 @@ async fn pool(name: String, how: (Processes, bool), clients: usize, time: Durati
 }
 
 /// A server of its own, over HTTP.
-async fn http(name: String, clients: usize, time: Duration) -> Row {
-    let server = Server::start(&[]).await;
+async fn http(name: String, flags: &[&str], clients: usize, time: Duration) -> Row {
+    let server = Server::start(flags).await;
     let (client, url) = (server.client.clone(), format!("{}/api/exec?wait=30", server.url));
     let once = move || {
         let (client, url) = (client.clone(), url.clone());
