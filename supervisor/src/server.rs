@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_v8_cluster::node::{Node, StartError};
+use mcp_v8_cluster::store::{LockError, OpenError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -102,6 +103,14 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     };
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
     let (http_port, sse_port) = match (args.http_port, args.sse_port) {
+        ports if args.metadata_only => {
+            if ports != (None, None) {
+                tracing::warn!(
+                    "--metadata-only opens no MCP port: --http-port and --sse-port are for nothing"
+                );
+            }
+            (None, None)
+        }
         (None, None) => (port_from_environment()?, None),
         ports => ports,
     };
@@ -230,6 +239,15 @@ async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
     // Opening a store reads it.
     let started = tokio::task::spawn_blocking(move || Node::start(config)).await;
     match started {
+        // Clients that start servers start one each, all with the same settings: the second must not
+        // be refused for that. Whoever asks for a port or names a place gets what was asked for or
+        // nothing.
+        Ok(Err(StartError::Store(OpenError::Lock(held @ LockError::Held { .. }))))
+            if args.is_plain_stdio() =>
+        {
+            tracing::warn!("{held}. This server keeps nothing on disk, as with --stateless");
+            Ok(None)
+        }
         Ok(node) => Ok(Some(node?)),
         Err(error) => Err(ServeError::Raft(error.to_string())),
     }

@@ -1,6 +1,6 @@
 //! Every option, once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
 use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
@@ -21,6 +21,9 @@ const STORAGE: &str = "Storage";
 const CLUSTER: &str = "Cluster";
 const TEXTS: &str = "Texts shown to clients";
 const GENERAL: &str = "General";
+/// Where everything is kept unless somebody says otherwise.
+pub const SESSION_DB_PATH_DEFAULT: &str = "/tmp/mcp-v8-sessions";
+const NODE_ID_DEFAULT: &str = "node1";
 /// Heading of the flags that [`super::later`] refuses.
 pub const LATER: &str = "Not supported yet (refused)";
 
@@ -122,7 +125,7 @@ pub struct Args {
     /// Directory of everything that is kept on disk. Each node has its own database in it, in
     /// cluster-NODE_ID
     #[arg(
-        long, value_name = "DIR", default_value = "/tmp/mcp-v8-sessions", help_heading = STORAGE
+        long, value_name = "DIR", default_value = SESSION_DB_PATH_DEFAULT, help_heading = STORAGE
     )]
     pub session_db_path: PathBuf,
 
@@ -139,7 +142,7 @@ pub struct Args {
     pub cluster_port: Option<u16>,
 
     /// Name of this node, unique in its cluster
-    #[arg(long, value_name = "ID", default_value = "node1", help_heading = CLUSTER)]
+    #[arg(long, value_name = "ID", default_value = NODE_ID_DEFAULT, help_heading = CLUSTER)]
     pub node_id: String,
 
     /// The other founding members, ID@HOST:PORT separated by commas, this node not among them. Give
@@ -360,6 +363,16 @@ impl Args {
             return Err("--join-as-learner goes with --join: founding members vote".to_owned());
         }
         self.node().check().map_err(|error| error.to_string())
+    }
+
+    /// Whether this is a server as clients start it: over stdin and stdout, and kept where
+    /// everything is unless somebody says otherwise.
+    pub fn is_plain_stdio(&self) -> bool {
+        self.http_port.is_none()
+            && self.sse_port.is_none()
+            && self.cluster_port.is_none()
+            && self.session_db_path == Path::new(SESSION_DB_PATH_DEFAULT)
+            && self.node_id == NODE_ID_DEFAULT
     }
 
     /// What the node of the cluster is told. Without --cluster-port it is a cluster of one.

@@ -1,0 +1,148 @@
+//! What a server without a cluster keeps, and who may have it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use mcp_v8_tests::{binary, client, free_port, until};
+use serde_json::{Value, json};
+
+/// A server over a directory that outlives it.
+struct Kept {
+    child: Child,
+    url: String,
+}
+
+impl Kept {
+    async fn start(state: &Path) -> Self {
+        let port = free_port();
+        let child = Command::new(binary("mcp-v8"))
+            .args(["--bind-host=127.0.0.1", &format!("--http-port={port}")])
+            .arg(format!("--session-db-path={}", state.display()))
+            .env("RUST_LOG", "error")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self { child, url: format!("http://127.0.0.1:{port}") };
+        until("it to be ready", || async {
+            let answer = client().get(format!("{}/readyz", server.url)).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        server
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let request = client().get(format!("{}{path}", self.url));
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn exec(&self, wait: &str, key: &str, code: &str) -> Value {
+        let request = client()
+            .post(format!("{}/api/exec{wait}", self.url))
+            .header("idempotency-key", key)
+            .json(&json!({ "code": code }));
+        request.send().await.unwrap().json().await.unwrap()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SIGKILL.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn p1_what_a_single_server_acknowledged_outlives_kill_9() {
+    let state = tempfile::tempdir().unwrap();
+    let server = Kept::start(state.path()).await;
+    let mut acknowledged = Vec::new();
+    for n in 0..20 {
+        let code = format!("console.log('out {n}'); {n} * 2");
+        let answer = server.exec("?wait=30", &format!("key {n}"), &code).await;
+        acknowledged.push(answer["execution_id"].as_str().unwrap().to_owned());
+    }
+    drop(server);
+    let server = Kept::start(state.path()).await;
+    for (n, id) in acknowledged.iter().enumerate() {
+        let found = server.get(&format!("/api/executions/{id}")).await;
+        assert_eq!(found["result"], (n * 2).to_string(), "{found}");
+        let output = server.get(&format!("/api/executions/{id}/output")).await;
+        assert_eq!(output["data"], format!("out {n}"));
+    }
+    let again = server.exec("?wait=30", "key 3", "console.log('out 3'); 3 * 2").await;
+    assert_eq!(again["execution_id"], acknowledged[3].as_str());
+}
+
+#[tokio::test]
+async fn p2_what_ran_when_a_single_server_was_killed_runs_again_and_ends_once() {
+    let state = tempfile::tempdir().unwrap();
+    let server = Kept::start(state.path()).await;
+    let code = "console.log('begun'); await new Promise(done => setTimeout(done, 1000)); 'done'";
+    let id = server.exec("", "key", code).await["execution_id"].as_str().unwrap().to_owned();
+    let path = format!("/api/executions/{id}");
+    until("the script to begin", || async {
+        let output = server.get(&format!("{path}/output")).await;
+        (output["data"] == "begun").then_some(())
+    })
+    .await;
+    drop(server);
+    let server = Kept::start(state.path()).await;
+    let ended = server.get(&format!("{path}?wait=30")).await;
+    assert_eq!((&ended["status"], &ended["result"]), (&json!("completed"), &json!("done")));
+    assert_eq!(server.get(&format!("{path}/output")).await["data"], "begun");
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_database_is_told_who_has_it() {
+    let state = tempfile::tempdir().unwrap();
+    let first = Kept::start(state.path()).await;
+    let second = Command::new(binary("mcp-v8"))
+        .args(["--bind-host=127.0.0.1", &format!("--http-port={}", free_port())])
+        .arg(format!("--session-db-path={}", state.path().display()))
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&second.stderr);
+    let holder = format!("is in use by process {}", first.child.id());
+    assert!(error.contains(&holder) && error.contains("--session-db-path"), "{error}");
+}
+
+/// Two clients of one person, each with a server of its own and no options.
+#[test]
+fn two_servers_that_clients_start_without_options_both_serve() {
+    let start = || {
+        let mut child = Command::new(binary("mcp-v8"))
+            .env("RUST_LOG", "off")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (child, lines)
+    };
+    let mut servers = [start(), start()];
+    for (child, lines) in &mut servers {
+        let stdin = child.stdin.as_mut().unwrap();
+        let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let params = json!({"name": "run_js", "arguments": {"code": "6 * 7"}});
+        for message in [
+            json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}),
+            json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}),
+        ] {
+            writeln!(stdin, "{message}").unwrap();
+        }
+        lines.next().unwrap().unwrap();
+        let answer: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(answer["result"]["structuredContent"]["result"], "42", "{answer}");
+    }
+    for (mut child, _) in servers {
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+}
