@@ -97,6 +97,53 @@ async fn p2_what_ran_when_a_single_server_was_killed_runs_again_and_ends_once() 
     assert_eq!(server.get(&format!("{path}/output")).await["data"], "begun");
 }
 
+/// Answers to writes and completed syncs, in the order in which the server made them.
+#[tokio::test]
+async fn p1_no_answer_goes_out_before_the_disk_has_it() {
+    const WRITES: usize = 20;
+    let state = tempfile::tempdir().unwrap();
+    let server = Kept::start(state.path()).await;
+    let trace = state.path().join("trace");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-s", "64", "-e", "trace=fdatasync,write,writev,sendto", "-o"])
+        .args([trace.as_os_str(), "-p".as_ref(), server.child.id().to_string().as_ref()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let heap = "a".repeat(64);
+    let url = format!("{}/api/heaps/{heap}/tags", server.url);
+    let read = || std::fs::read_to_string(&trace).unwrap_or_default();
+    until("strace to watch", || async {
+        client().get(&url).send().await.unwrap();
+        read().contains("HTTP/1.1 200").then_some(())
+    })
+    .await;
+    let watched = read().len();
+    for n in 0..WRITES {
+        let request = client().put(&url).json(&json!({ "tags": { "n": n.to_string() } }));
+        assert!(request.send().await.unwrap().status().is_success());
+    }
+    let after = until("the answers in the trace", || async {
+        let after = read().split_off(watched);
+        (after.matches("HTTP/1.1 200").count() >= WRITES).then_some(after)
+    })
+    .await;
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&strace),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    strace.wait().unwrap();
+    let mut synced = false;
+    for line in after.lines() {
+        synced |= line.contains("fdatasync") && line.trim_end().ends_with("= 0");
+        if line.contains("HTTP/1.1 200") {
+            assert!(synced, "an answer without a sync before it:\n{after}");
+            synced = false;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_second_server_on_the_same_database_is_told_who_has_it() {
     let state = tempfile::tempdir().unwrap();

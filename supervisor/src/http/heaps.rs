@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use mcp_v8_cluster::command::{Command, DeleteHeapTags, Reply, SetHeapTags};
 use mcp_v8_cluster::limits::{TAGS_BYTES_MAX, TAGS_MAX};
-use mcp_v8_cluster::node::Node;
+use mcp_v8_cluster::node::{Node, ProposeError};
 use mcp_v8_cluster::state::heaps;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -58,7 +58,11 @@ fn unavailable(error: &dyn std::fmt::Display) -> ApiError {
 }
 
 async fn commit(node: &Node, command: Command) -> Result<Json<Done>, ApiError> {
-    match node.propose(command).await.map_err(|error| unavailable(&error))?.reply {
+    let proposed = node.propose(command).await.map_err(|error| match error {
+        ProposeError::TooLong(_) => ApiError::bad_request(format!("body: {error}")),
+        error => unavailable(&error),
+    })?;
+    match proposed.reply {
         Reply::Done => Ok(Json(Done { ok: true })),
         Reply::TooManyTags => Err(ApiError::bad_request(format!(
             "`tags`: with those it has the heap would have too many; accepted: {TAGS_MAX} tags and \

@@ -140,7 +140,9 @@ impl<C: Connector> Peer<C> {
                 if connection.calls.answers.load(Ordering::Relaxed) == answers {
                     // Nothing has come at all: what is queued would only come too late.
                     connection.calls.end();
-                    *self.shared.connection.lock().await = None;
+                    let mut present = self.shared.connection.lock().await;
+                    // Somebody may have connected anew by now.
+                    present.take_if(|present| Arc::ptr_eq(&present.calls, &connection.calls));
                 }
                 return Err(self.no_answer(&format!("not within {patience:?}")));
             }

@@ -155,7 +155,7 @@ fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
                 Some(_) => known = true,
             }
         }
-        if known || status.cluster_id.is_some() {
+        if known {
             return Decision::JoinAgain;
         }
         return Decision::LookAgain(format!(

@@ -332,9 +332,13 @@ impl Node {
         calls: &Mutex<HashMap<NodeId, Peer<Dialer>>>,
         id: &NodeId,
     ) -> Option<Peer<Dialer>> {
+        let mut calls = calls.lock();
+        // A dialer looks for the present address by itself.
+        if let Some(known) = calls.get(id) {
+            return Some(known.clone());
+        }
         let members = self.inner.context.members();
         let address = &members.get(id)?.address;
-        let mut calls = calls.lock();
         calls.retain(|id, _| members.contains_key(id));
         let dialer = || Dialer { context: Arc::clone(&self.inner.context), to: Some(id.clone()) };
         let peer = calls.entry(id.clone()).or_insert_with(|| Peer::new(address, dialer()));

@@ -125,7 +125,10 @@ impl Node {
     /// Why a leader cannot commit at the moment: a majority has been silent for longer than an
     /// election takes.
     pub(super) fn without_majority(&self) -> Option<String> {
-        let metrics = self.metrics()?;
+        // Asked for with every entry: looked at, not copied.
+        let metrics = self.raft()?.metrics();
+        let metrics = metrics.borrow_watched();
+        // Without another voter there is nobody to hear from: openraft counts only others.
         metrics.membership_config.membership().voter_ids().nth(1)?;
         let patience = Duration::from_millis(self.config().timing.election_max * 2);
         let acked = metrics.last_quorum_acked?;
