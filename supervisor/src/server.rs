@@ -122,7 +122,9 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
 
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
     let (executions, pool) = start_executions(&args, worker_path, node.clone())?;
-    check_sandbox(&pool, args.sandbox).await?;
+    if !args.metadata_only {
+        check_sandbox(&pool, args.sandbox).await?;
+    }
     let app = Arc::new(App {
         executions,
         pool,
@@ -273,7 +275,8 @@ fn start_executions(
         sandbox: args.sandbox,
         processes: args.worker_processes,
         warm: true,
-        idle_workers: concurrent_max.min(IDLE_WORKERS_MAX),
+        // A node that runs no scripts has no use for their processes.
+        idle_workers: if args.metadata_only { 0 } else { concurrent_max.min(IDLE_WORKERS_MAX) },
         heap_bytes: args.heap_memory_max * 1024 * 1024,
     })?;
     let settings = Settings {

@@ -1,8 +1,11 @@
 //! Every bound of the replicated state, with its unit.
 
-/// Bytes of one value in the store. sled writes larger values (from about 128 KiB) to files that
-/// nothing syncs, so values stay far below.
+/// Bytes of one value in the store.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a segment of sled's files. sled writes pages of more than a quarter of this to files of
+/// their own that nothing syncs; a page has about twenty values, so it stays far below.
+pub const SLED_SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bytes of encoded commands that one log entry holds at most; a single larger command still goes
 /// through, alone.
@@ -13,6 +16,10 @@ pub const ENTRY_COMMANDS_MAX: usize = 512;
 
 /// Bytes of one encoded command.
 pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of each of the two journal segments. What one holds is made durable in the database while
+/// the other is written: the larger, the less often, and the longer a restart reads.
+pub const JOURNAL_SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes of entries in one append to a follower: more would delay what waits behind it.
 pub const APPEND_BYTES_MAX: usize = 1024 * 1024;

@@ -64,7 +64,7 @@ pub enum Processes {
 pub struct PoolSettings {
     /// The worker program.
     pub worker_path: PathBuf,
-    /// Ready workers to keep.
+    /// Ready workers to keep. With none, no process is ever started, and the pool is ready.
     pub idle_workers: usize,
     /// What the sandbox must hold.
     pub sandbox: Mode,
@@ -177,6 +177,9 @@ impl Pool {
             slots: TaskTracker::new(),
             reapers,
         });
+        if settings.idle_workers == 0 {
+            shared.breaker.started();
+        }
         for _ in 0..settings.idle_workers {
             shared.slots.spawn(slot(Arc::clone(&shared)));
         }

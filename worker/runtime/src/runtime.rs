@@ -15,8 +15,8 @@ use crate::source::{Prepared, SyntaxError};
 use crate::state::State;
 use crate::stop::Stopper;
 use crate::{
-    engine, errors, event_loop, globals, inspect, microtasks, module, performance, rejections,
-    source, stack,
+    engine, errors, event_loop, globals, inspect, microtasks, module, performance, random,
+    rejections, source, stack,
 };
 
 /// Why a runtime could not be made.
@@ -103,6 +103,7 @@ impl Runtime {
         let scope = &mut v8::ContextScope::new(scope, context);
         // Whatever fails here fails again, and is reported, when there is a job.
         let _ = drive(scope, &state, &prepared);
+        random::warm_up(scope, &state);
     }
 
     /// Runs the job's script to its end. A runtime runs one.

@@ -1,7 +1,8 @@
 //! The log and the vote, for openraft.
 //!
 //! # Contract
-//! * An entry is readable once `append` returns and durable once its callback runs.
+//! * An entry is readable once `append` returns and durable once its callback runs. It goes to two
+//!   places: to sled, whose memory answers readers, and to the journal, which is what is synced.
 //! * Pieces of at most [`VALUE_BYTES_MAX`] bytes under index and piece number; the whole begins with
 //!   a checksum, so a wrong entry is an error and never a different command.
 //! * There is no hole between the first and the last entry; opening checks that.
@@ -17,6 +18,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
 
+use super::journal::Records;
 use super::{Inner, io_error};
 use crate::codec::{decode, encode};
 use crate::limits::{APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, VALUE_BYTES_MAX};
@@ -88,6 +90,14 @@ fn piece_key(index: u64, piece: u32) -> [u8; 12] {
 
 fn index_of(key: &[u8]) -> Option<u64> {
     key.first_chunk::<8>().map(|index| u64::from_be_bytes(*index))
+}
+
+/// Puts a sealed entry into sled.
+pub(super) fn insert(log: &sled::Tree, index: u64, sealed: &[u8]) -> io::Result<()> {
+    for (piece, value) in (0..).zip(sealed.chunks(VALUE_BYTES_MAX)) {
+        log.insert(piece_key(index, piece), value).map_err(io_error)?;
+    }
+    Ok(())
 }
 
 /// An entry as it is stored.
@@ -374,11 +384,11 @@ impl RaftLogStorage<Types> for LogStore {
         // One write each, in order: what a crash leaves is a beginning of them, and the checksum
         // tells whether the last one is whole. A batch of sled's costs two more writes and a wait.
         let mut appended = Vec::new();
+        let mut records = Records::default();
         for entry in entries {
             let bytes = seal(&entry);
-            for (piece, value) in (0..).zip(bytes.chunks(VALUE_BYTES_MAX)) {
-                self.store.log.insert(piece_key(entry.index(), piece), value).map_err(io_error)?;
-            }
+            records.push(entry.index(), &bytes);
+            insert(&self.store.log, entry.index(), &bytes)?;
             appended.push((entry, bytes.len()));
         }
         let Some(last) = appended.last().map(|(entry, _)| entry.log_id()) else {
@@ -392,7 +402,7 @@ impl RaftLogStorage<Types> for LogStore {
             }
             ends.last = Some(last);
         }
-        self.store.syncer.entries(last.index(), callback);
+        self.store.syncer.entries(last.index(), records, callback);
         Ok(())
     }
 
@@ -409,6 +419,8 @@ impl RaftLogStorage<Types> for LogStore {
             .await
             .map_err(io_error)??;
         self.remove(first, u64::MAX)?;
+        // Else a restart would put them back from the journal, in front of what follows now.
+        self.store.syncer.begin().await?;
         let mut ends = self.ends.lock();
         ends.recent.remove_from(first);
         ends.last = last_log_id.max(ends.purged);
@@ -416,19 +428,25 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        let last = {
+        let (last, beyond) = {
             let mut ends = self.ends.lock();
             if ends.purged.as_ref().is_some_and(|purged| *purged >= log_id) {
                 return Ok(());
             }
             self.save(PURGED, &log_id)?;
             ends.purged = Some(log_id);
-            if ends.last.as_ref().is_none_or(|last| *last < log_id) {
+            let beyond = ends.last.as_ref().is_none_or(|last| *last < log_id);
+            if beyond {
                 ends.last = Some(log_id);
             }
             ends.recent.remove_to(log_id.index());
-            log_id.index()
+            (log_id.index(), beyond)
         };
+        if beyond {
+            // What is appended next follows `log_id`, not what is on the disk: the journal must not
+            // know of it before the database knows why.
+            self.store.syncer.begin().await?;
+        }
         self.remove(0, last)
     }
 }

@@ -4,8 +4,9 @@
 //! * Log, vote and identity are in a sled database at `{session-db-path}/cluster-{node-id}`, the
 //!   rows of the state machine in one of their own below it: what is applied never waits for the
 //!   disk, and must not make what is appended wait. Snapshots are files (see [`snapshot`]).
-//! * An entry or a vote is reported as kept only after `fdatasync` of the database file
-//!   (see [`sync`]); sled's own `flush` does not do that.
+//! * A vote is reported as kept only after `fdatasync` of the database file, an entry after that
+//!   of the journal, which holds what the database file does not have yet (see [`sync`] and
+//!   [`journal`]); sled's own `flush` does not do that.
 //! * What was reported as kept and is not there when the store is opened again is found, and
 //!   opening refuses (see [`mark`]). A state machine that does not match the log is made again
 //!   from snapshot and log.
@@ -17,6 +18,7 @@
 //! with it, it can be made again.
 
 mod identity;
+mod journal;
 mod lock;
 mod log;
 mod machine;
@@ -34,13 +36,14 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use self::identity::Identity;
+use self::journal::Journal;
 use self::lock::Lock;
 pub use self::lock::LockError;
 pub use self::log::LogStore;
 pub use self::machine::{Machine, Observer, SnapshotBuilder};
 use self::mark::Mark;
 use self::sync::Syncer;
-use crate::limits::PAGE_CACHE_BYTES;
+use crate::limits::{PAGE_CACHE_BYTES, SLED_SEGMENT_BYTES};
 use crate::state::StateError;
 
 /// Where the rows of the state machine are, below the store.
@@ -142,7 +145,15 @@ impl Store {
             }
             identity::LoadError::Damaged(problem) => damaged(problem),
         })?;
-        let syncer = Syncer::start(db.clone(), path, Arc::clone(&mark)).map_err(directory)?;
+        // Entries that were purged since would leave a hole behind them.
+        let purged = log::purged(&meta).map_err(damaged)?.map(|id| id.index());
+        let journal = Journal::open(path, |index, sealed| match purged {
+            Some(purged) if index <= purged => Ok(()),
+            _ => log::insert(&log, index, sealed),
+        })
+        .map_err(directory)?;
+        let syncer = Syncer::start(db.clone(), path, journal, Arc::clone(&mark));
+        let syncer = syncer.map_err(directory)?;
         let inner = Inner {
             path: path.to_owned(),
             db,
@@ -158,7 +169,7 @@ impl Store {
         let store = Self { inner: Arc::new(inner) };
         // The directory's entries must survive as well as what is in them.
         sync_directory(path).map_err(directory)?;
-        store.inner.syncer.wait_blocking().map_err(directory)?;
+        store.inner.syncer.begin_blocking().map_err(directory)?;
         Ok(store)
     }
 
@@ -253,6 +264,7 @@ fn open_database(path: &Path) -> Result<sled::Db, String> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(PAGE_CACHE_BYTES)
+        .segment_size(SLED_SEGMENT_BYTES)
         // We decide when.
         .flush_every_ms(None);
     // sled panics over some damage that it does not expect.
