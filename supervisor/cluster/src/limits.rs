@@ -33,6 +33,10 @@ pub const PAGE_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Entries that are applied in one write to the store.
 pub const APPLY_ENTRIES_MAX: usize = 256;
 
+/// Bytes of changed rows that are kept to be made again; more than that is written as one batch. Far
+/// below a quarter of [`SLED_SEGMENT_BYTES`], with what else is on the page.
+pub const REDO_BYTES_MAX: usize = 128 * 1024;
+
 /// Rows that a snapshot reads while `apply` waits.
 pub const SNAPSHOT_ROWS_PER_LOCK: usize = 512;
 

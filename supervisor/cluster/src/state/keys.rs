@@ -27,6 +27,8 @@ fn with(letter: u8, rest: &[u8]) -> Vec<u8> {
 
 /// All executions, in order of acceptance.
 pub const EXECUTIONS: &[u8] = b"e";
+/// The letter of pieces of texts.
+pub const PARTS: u8 = b'p';
 /// All that run.
 pub const RUNNING: &[u8] = b"r";
 /// All that have ended, in order of that.
@@ -66,7 +68,7 @@ pub fn ended(at_ms: u64, id: Uuid) -> Vec<u8> {
 
 /// All pieces of an execution.
 pub fn parts(id: Uuid) -> Vec<u8> {
-    with(b'p', id.as_bytes())
+    with(PARTS, id.as_bytes())
 }
 
 /// One piece.

@@ -1,7 +1,7 @@
 //! The state machine, for openraft: rows in the `state` database.
 //!
 //! # Contract
-//! * The rows and the position they reflect change in one write of the database. That write is not
+//! * The rows and the position they reflect change together (see [`super::redo`]). That is not
 //!   synced; after a crash the rows may be those of an earlier position, and openraft applies the
 //!   rest of the log again.
 //! * A snapshot shows the state at one position while `apply` goes on: it reads the rows in order
@@ -23,8 +23,9 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::redo::Writes;
 use super::snapshot::{self, SnapshotFile};
-use super::{Inner, batch_of, io_error};
+use super::{Inner, io_error};
 use crate::codec::{decode, encode};
 use crate::limits::{APPLY_ENTRIES_MAX, SNAPSHOT_ROWS_PER_LOCK};
 use crate::state::{Change, Row, Transaction, apply};
@@ -153,7 +154,9 @@ impl Machine {
         match snapshot::latest(&self.directory())? {
             Some(file) => self.replace(&file),
             None => {
-                self.store.rows().clear().map_err(io_error)?;
+                let rows = self.store.rows();
+                self.store.redo.forget(&rows)?;
+                rows.clear().map_err(io_error)?;
                 Ok(Position::default())
             }
         }
@@ -183,6 +186,7 @@ impl Machine {
         db.insert(super::CURRENT_TREE, name).map_err(io_error)?;
         self.store.sync_state()?;
         let before = std::mem::replace(&mut *self.store.state.write(), state);
+        self.store.redo.forget(&before)?;
         db.drop_tree(before.name()).map_err(io_error)?;
         Ok(position)
     }
@@ -229,7 +233,7 @@ impl Machine {
             view.keep(&rows, &writes)?;
         }
         writes.insert(POSITION.to_vec(), Some(encode(&position)));
-        rows.apply_batch(batch_of(writes)).map_err(io_error)?;
+        self.store.redo.write(&rows, writes)?;
         shared.position = position;
         drop(shared);
         self.applied.send_replace(last.index());
@@ -243,11 +247,7 @@ impl Machine {
 
 impl View {
     /// Keeps the present values of rows that are about to change and have not been read.
-    fn keep(
-        &mut self,
-        state: &sled::Tree,
-        writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    ) -> io::Result<()> {
+    fn keep(&mut self, state: &sled::Tree, writes: &Writes) -> io::Result<()> {
         for key in writes.keys() {
             let read = self.read_to.as_ref().is_some_and(|to| key <= to);
             if !read && !self.before.contains_key(key) {

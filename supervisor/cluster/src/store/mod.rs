@@ -13,8 +13,8 @@
 //! * One process at a time (see [`lock`]).
 //!
 //! Layout: tree `log` holds pieces of entries under index and piece number; tree `meta` the vote,
-//! what was purged, who this is. The database `state` holds the state machine's rows and, in the
-//! same writes, the position that they reflect; it is synced with each snapshot. Whatever is wrong
+//! what was purged, who this is. The database `state` holds the state machine's rows and, changed
+//! together with them, the position that they reflect; it is synced with each snapshot. Whatever is wrong
 //! with it, it can be made again.
 
 mod identity;
@@ -23,12 +23,12 @@ mod lock;
 mod log;
 mod machine;
 mod mark;
+mod redo;
 pub mod snapshot;
 mod sync;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +42,7 @@ pub use self::lock::LockError;
 pub use self::log::LogStore;
 pub use self::machine::{Machine, Observer, SnapshotBuilder};
 use self::mark::Mark;
+use self::redo::Redo;
 use self::sync::Syncer;
 use crate::limits::{PAGE_CACHE_BYTES, SLED_SEGMENT_BYTES};
 use crate::state::StateError;
@@ -107,6 +108,7 @@ struct Inner {
     state_db: sled::Db,
     /// The present rows; a snapshot is loaded into a tree of its own and takes their place.
     state: RwLock<sled::Tree>,
+    redo: Redo,
     identity: Mutex<Identity>,
     mark: Arc<Mark>,
     syncer: Syncer,
@@ -138,7 +140,7 @@ impl Store {
         let db = open_database(path).map_err(damaged)?;
         let tree = |name: &str| db.open_tree(name).map_err(|error| damaged(error.to_string()));
         let (log, meta) = (tree("log")?, tree("meta")?);
-        let (state_db, state) = open_state(&path.join(STATE)).map_err(damaged)?;
+        let (state_db, state, redo) = open_state(&path.join(STATE)).map_err(damaged)?;
         let identity = Identity::load(&meta, name).map_err(|problem| match problem {
             identity::LoadError::OtherNode(owner) => {
                 OpenError::OtherNode { path: path.to_owned(), owner }
@@ -161,6 +163,7 @@ impl Store {
             meta,
             state_db,
             state: RwLock::new(state),
+            redo,
             identity: Mutex::new(identity),
             mark,
             syncer,
@@ -277,7 +280,7 @@ fn open_database(path: &Path) -> Result<sled::Db, String> {
 }
 
 /// Opens the rows of the state machine; starts over when they cannot be opened.
-fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree), String> {
+fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree, Redo), String> {
     let open = || {
         std::fs::create_dir_all(path).map_err(|error| error.to_string())?;
         remove_unfinished(path).map_err(|error| error.to_string())?;
@@ -292,7 +295,9 @@ fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree), String> {
             }
         }
         let rows = db.open_tree(&name).map_err(text)?;
-        Ok::<_, String>((db, rows))
+        let redo = Redo::open(&db).map_err(text)?;
+        redo.finish(&rows)?;
+        Ok::<_, String>((db, rows, redo))
     };
     open().or_else(|problem| {
         tracing::warn!(%problem, "the rows of the state machine are damaged: they are made again");
@@ -304,18 +309,6 @@ fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree), String> {
 /// Makes the names in a directory durable.
 fn sync_directory(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
-}
-
-/// The write that a set of changed rows is.
-fn batch_of(writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> sled::Batch {
-    let mut batch = sled::Batch::default();
-    for (key, value) in writes {
-        match value {
-            Some(value) => batch.insert(key, value),
-            None => batch.remove(key),
-        }
-    }
-    batch
 }
 
 impl Inner {

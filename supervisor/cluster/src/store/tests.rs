@@ -305,6 +305,58 @@ fn the_state_machine_is_made_again_from_a_snapshot_when_a_row_is_damaged() {
     entries(&mut machine, 50..60);
 }
 
+/// A crash leaves the rows at some earlier position; with the rest of the log they are the same.
+#[test]
+fn rows_that_a_crash_left_are_those_of_one_position() {
+    const ENTRIES: u64 = 5000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "node1").unwrap();
+    let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+    // Few heaps, so that what an entry finds depends on those before; several rows each.
+    let entries = |range: std::ops::Range<u64>| {
+        let entries: Vec<_> = range
+            .map(|index| {
+                let tags = [((index % 90).to_string(), "v".repeat(index as usize % 400))].into();
+                let heap = [(index % 7) as u8; 32];
+                let set = SetHeapTags { id: Uuid::from_u128(index.into()), heap, tags };
+                let batch = Batch::new(vec![Command::SetHeapTags(set)]);
+                Ok((Entry::new(id(index), openraft::EntryPayload::Normal(batch)), None))
+            })
+            .collect();
+        futures_util::stream::iter(entries)
+    };
+    let mut left = Vec::new();
+    let mut next = 0;
+    while next < ENTRIES {
+        let end = (next + 1 + next % 5).min(ENTRIES);
+        runtime().block_on(machine.apply(entries(next..end))).unwrap();
+        if next / 500 < end / 500 {
+            let copied = copy(dir.path());
+            std::fs::create_dir(copied.path().join(STATE)).unwrap();
+            for file in std::fs::read_dir(dir.path().join(STATE)).unwrap().flatten() {
+                if file.file_type().unwrap().is_file() {
+                    let to = copied.path().join(STATE).join(file.file_name());
+                    std::fs::copy(file.path(), to).unwrap();
+                }
+            }
+            left.push(copied);
+        }
+        next = end;
+    }
+    let hash = store.state_hash().unwrap();
+    let mut cut = 0;
+    for left in left {
+        let store = Store::open(left.path(), "node1").unwrap();
+        let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+        let (position, _) = runtime().block_on(machine.applied_state()).unwrap();
+        let next = position.map_or(0, |position| position.index() + 1);
+        cut += u32::from(next > 0 && next < ENTRIES);
+        runtime().block_on(machine.apply(entries(next..ENTRIES))).unwrap();
+        assert_eq!(store.state_hash().unwrap(), hash, "left at {next}");
+    }
+    assert!(cut > 3, "{cut} were cut off behind their beginning");
+}
+
 #[test]
 fn a_snapshot_shows_one_position_while_entries_are_applied() {
     use openraft::storage::RaftSnapshotBuilder;
