@@ -293,21 +293,17 @@ async fn reassign(node: &Node) -> Result<(), Failed> {
 /// For the metrics: whether Raft itself has failed.
 impl Node {
     /// Returns when Raft has stopped by itself, with the reason: the process should end then.
+    ///
+    /// Looks now and then: to be woken with every change of the metrics would cost each commit
+    /// several turns of this thread.
     pub async fn failed(&self) -> String {
         loop {
-            let Some(raft) = self.raft() else {
-                sleep(LOOK).await;
-                continue;
-            };
-            let mut metrics = raft.metrics();
-            loop {
-                if let Err(error) = &metrics.borrow_watched().running_state {
-                    return error.to_string();
-                }
-                if metrics.changed().await.is_err() {
-                    return "its task has ended".to_owned();
-                }
+            if let Some(raft) = self.raft()
+                && let Err(error) = &raft.metrics().borrow_watched().running_state
+            {
+                return error.to_string();
             }
+            sleep(LOOK).await;
         }
     }
 }
