@@ -263,11 +263,20 @@ fn remove_unfinished(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What a database that is there was made with; sled opens it with nothing else.
+fn segment_bytes(path: &Path) -> usize {
+    // Text, and a checksum behind it.
+    let conf = std::fs::read(path.join("conf")).unwrap_or_default();
+    let conf = String::from_utf8_lossy(&conf);
+    let size = conf.lines().find_map(|line| line.strip_prefix("segment_size: ")?.parse().ok());
+    size.unwrap_or(SLED_SEGMENT_BYTES)
+}
+
 fn open_database(path: &Path) -> Result<sled::Db, String> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(PAGE_CACHE_BYTES)
-        .segment_size(SLED_SEGMENT_BYTES)
+        .segment_size(segment_bytes(path))
         // We decide when.
         .flush_every_ms(None);
     // sled panics over some damage that it does not expect.

@@ -149,6 +149,15 @@ fn the_largest_values_leave_nothing_in_files_that_are_not_synced() {
 }
 
 #[test]
+fn a_database_with_segments_of_another_size_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = SLED_SEGMENT_BYTES / 4;
+    drop(sled::Config::new().path(dir.path()).segment_size(other).open().unwrap());
+    drop(Store::open(dir.path(), "node1").unwrap());
+    assert_eq!(segment_bytes(dir.path()), other);
+}
+
+#[test]
 fn a_second_process_is_told_who_has_the_store_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let _first = Store::open(dir.path(), "node1").unwrap();
