@@ -1,10 +1,12 @@
 //! `mcp-v8 cluster …`: what an operator asks of a running cluster, through any of its nodes.
 //!
 //! # Contract
-//! * Talks to the cluster port of one node; what the leader must do is passed on there.
+//! * Talks to the cluster port of one node; what the leader must do is passed on there. `restore`,
+//!   `check-backup` and a backup of a stopped node talk to nobody.
 //! * A table by default, JSON with `--json`. Exit code 0: done; 1: refused, with what to do next; 2:
-//!   the node was not reached.
+//!   the node was not reached, or the flags are wrong.
 
+mod backup;
 mod client;
 mod table;
 
@@ -32,8 +34,25 @@ pub async fn run(args: ClusterArgs) -> ExitCode {
 }
 
 async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
-    let client = Client::new(&args.node)?;
+    let client = || Client::new(&args.node);
     match &args.command {
+        ClusterCommand::Backup(backup) => match &backup.session_db_path {
+            Some(directory) => backup::take_stopped(directory, backup, args.json).await,
+            None => backup::take(&client()?, backup, args.json).await,
+        },
+        ClusterCommand::CheckBackup { file } => backup::checked(file, args.json).await,
+        ClusterCommand::Restore(restore) => backup::restored(restore, args.json).await,
+        command => ask(&client()?, command, args).await,
+    }
+}
+
+/// What a running cluster answers or does.
+async fn ask(
+    client: &Client,
+    command: &ClusterCommand,
+    args: &ClusterArgs,
+) -> Result<String, OperateError> {
+    match command {
         ClusterCommand::Status => {
             let asked = client.status().await?;
             let mut statuses = Vec::new();
@@ -72,6 +91,9 @@ async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
             let leader = client.status().await?.leader_id.unwrap_or_default();
             Ok(done(args.json, format!("{leader} leads")))
         }
+        ClusterCommand::Backup(_)
+        | ClusterCommand::CheckBackup { .. }
+        | ClusterCommand::Restore(_) => Ok(String::new()),
     }
 }
 

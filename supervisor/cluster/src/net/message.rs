@@ -66,6 +66,8 @@ pub struct Join {
     pub address: String,
     /// Its disk, when it says so itself.
     pub storage: Option<Uuid>,
+    /// The cluster that its disk belongs to, if any.
+    pub cluster: Option<Uuid>,
     /// Whether it stays a learner.
     pub learner: bool,
     /// Whether it runs scripts.

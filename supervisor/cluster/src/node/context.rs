@@ -1,6 +1,6 @@
 //! What connections need to know of this node: who it is, where others are, who may call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, OnceLock};
 
@@ -11,12 +11,16 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use super::config::{Config, Seed};
 use crate::codec::{decode, encode};
+use crate::limits::STRANGERS_MAX;
 use crate::net::client::{Connector, Stream};
 use crate::net::{Hello, Refused};
+use crate::state::nodes;
 use crate::store::{Identity, Machine, Store};
 use crate::types::{Member, NodeId, Types};
 
@@ -39,6 +43,8 @@ pub struct Context {
     pub store: Store,
     /// Raft, once the node knows which node it is.
     pub raft: OnceLock<RaftNode>,
+    /// Other clusters whose nodes were refused.
+    pub strangers: Mutex<BTreeSet<Uuid>>,
 }
 
 impl Context {
@@ -49,9 +55,24 @@ impl Context {
             name: identity.name,
             node: identity.node,
             storage: identity.storage,
-            cluster: identity.cluster,
+            cluster: self.cluster(),
             fingerprint: identity.fingerprint,
             to: to.cloned(),
+        }
+    }
+
+    /// The cluster this node belongs to, once it can be told: also by what it has applied, from
+    /// which it notes the id a moment later.
+    pub fn cluster(&self) -> Option<Uuid> {
+        let noted = self.store.identity().cluster;
+        noted.or_else(|| nodes::cluster(&self.store.rows()).ok().flatten())
+    }
+
+    /// Says, once for each, that somebody of another cluster is about.
+    fn stranger(&self, name: &str, cluster: Uuid) {
+        let mut strangers = self.strangers.lock();
+        if strangers.len() < STRANGERS_MAX && strangers.insert(cluster) {
+            tracing::warn!(node = name, %cluster, "refused: a node of another cluster");
         }
     }
 
@@ -70,8 +91,9 @@ impl Context {
     /// [`Refused`].
     pub async fn check(&self, other: &Hello) -> Result<(), Refused> {
         let identity = self.store.identity();
-        match (identity.cluster, other.cluster) {
+        match (self.cluster(), other.cluster) {
             (Some(here), Some(there)) if here != there => {
+                self.stranger(&other.name, there);
                 return Err(Refused::Cluster { here, there });
             }
             (Some(_), Some(_)) => {}

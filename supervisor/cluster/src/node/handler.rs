@@ -1,7 +1,6 @@
 //! Answers the calls of other nodes.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use openraft::storage::Snapshot;
@@ -12,7 +11,7 @@ use super::Node;
 use crate::limits::{BARRIER_MS_MAX, PROPOSE_MS_MAX};
 use crate::net::message::{Request, Response};
 use crate::net::server::Handler;
-use crate::store::snapshot::{self, SnapshotFile};
+use crate::store::snapshot::{self, SnapshotFile, Temporary};
 use crate::types::{SnapshotMeta, Vote};
 
 /// Answers on one connection.
@@ -30,17 +29,6 @@ struct Incoming {
     path: Temporary,
     file: std::fs::File,
     bytes: u64,
-}
-
-/// A file that is removed unless it was renamed.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // It is not there any more when it was whole.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 impl Answers {

@@ -7,11 +7,13 @@
 //!   anywhere before it was called.
 //! * Raft has threads of its own: what the server does cannot hold its heartbeats up.
 
+pub mod backup;
 mod barrier;
 mod bootstrap;
 pub mod config;
 mod context;
 mod duties;
+pub(crate) mod founders;
 mod handler;
 mod lease;
 mod membership;
@@ -33,6 +35,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::backup::Backups;
 use self::barrier::Barrier;
 pub use self::barrier::Unavailable;
 pub use self::bootstrap::JoinBody;
@@ -52,7 +55,7 @@ use crate::limits::BARRIER_MS_MAX;
 use crate::net::message::{Request, Response};
 use crate::net::{CallError, Hello, Peer, Refused};
 use crate::state::Change;
-use crate::store::{LogStore, Observer, OpenError, Store};
+use crate::store::{LogStore, Machine, Observer, OpenError, Store};
 use crate::types::{NodeId, Types};
 
 /// The server above.
@@ -96,6 +99,8 @@ pub struct Node {
 struct Inner {
     context: Arc<Context>,
     log: LogStore,
+    machine: Machine,
+    backups: Backups,
     application: Arc<OnceLock<Arc<dyn Application>>>,
     proposer: Proposer,
     barrier: Barrier,
@@ -162,12 +167,15 @@ impl Node {
             .build()
             .map_err(StartError::Threads)?;
         let handle = runtime.handle().clone();
-        let context = Arc::new(Context { config, store, raft: OnceLock::new() });
+        let context =
+            Arc::new(Context { config, store, raft: OnceLock::new(), strangers: Mutex::default() });
         let (proposer, proposals) = Proposer::new();
         let (barrier, barriers) = Barrier::new();
         let inner = Arc::new(Inner {
             context,
             log: log.clone(),
+            machine: machine.clone(),
+            backups: Backups::default(),
             application,
             proposer,
             barrier,
