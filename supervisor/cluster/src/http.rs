@@ -133,7 +133,7 @@ async fn stream(State(node): State<Node>, headers: HeaderMap, mut request: Reque
         return refusal(StatusCode::FORBIDDEN, error);
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    let answers = Arc::new(node.answers());
+    let answers = Arc::new(node.answers(&hello));
     let serving = node.clone();
     node.spawn_connection(async move {
         match upgrade.await {

@@ -85,6 +85,15 @@ impl Context {
         nodes.map(|(id, member)| (id.clone(), member.clone())).collect()
     }
 
+    /// Whether a node is one of them, as far as this node knows.
+    pub fn is_member(&self, node: &NodeId) -> bool {
+        let Some(raft) = self.raft.get() else { return false };
+        // Asked with every command of another node: looked at, not copied.
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().get_node(node).is_some()
+    }
+
     /// Whether whoever says this belongs to our cluster.
     ///
     /// # Errors

@@ -51,12 +51,14 @@ pub async fn renew(node: Node) {
             },
             Err(error) => {
                 tracing::info!(%error, "this node cannot come up yet");
+                node.inner.looking.send_replace(Some(error.to_string()));
                 tell_address(&node).await;
                 sleep(LOOK).await;
                 continue;
             }
         };
         tracing::info!(epoch, "this node is up");
+        node.inner.looking.send_replace(None);
         node.inner.epoch.send_replace(Some(epoch));
         if let Some(application) = node.inner.application.get() {
             // What the cluster gave to this epoch before we knew that it is ours.
@@ -68,6 +70,8 @@ pub async fn renew(node: Node) {
         if let Some(application) = node.inner.application.get() {
             application.fenced();
         }
+        // Whatever ended it may be there still.
+        sleep(LOOK).await;
     }
 }
 
@@ -123,7 +127,7 @@ async fn renewal(node: &Node, epoch: u64) -> Option<bool> {
 }
 
 impl Node {
-    fn is_member(&self, name: &str) -> bool {
+    pub(super) fn is_member(&self, name: &str) -> bool {
         self.inner.context.members().keys().any(|id| id.name() == name)
     }
 
@@ -158,6 +162,7 @@ async fn tell_address(node: &Node) {
         return;
     }
     let begun = Instant::now();
+    let mut refused = String::new();
     loop {
         let members = node.inner.context.members();
         let known = node.id().and_then(|id| members.get(&id).cloned());
@@ -175,7 +180,11 @@ async fn tell_address(node: &Node) {
             for address in statuses(seeds).await.into_keys() {
                 match post_join(node, &address).await {
                     Ok(()) => return,
-                    Err(problem) => tracing::debug!(%address, %problem, "not told"),
+                    Err(problem) if problem != refused => {
+                        tracing::warn!(%address, %problem, "this node's address is not noted");
+                        refused = problem;
+                    }
+                    Err(_) => {}
                 }
             }
             if begun.elapsed() > SILENT * 2 {
@@ -228,9 +237,11 @@ async fn look(node: &Node, looks: u64) -> Result<(), Failed> {
         all.iter().filter(|(_, row)| row.up).map(|(name, row)| (name.clone(), row.epoch)).collect();
     let term = node.metrics().map_or(0, |metrics| metrics.current_term);
     let gone = up.iter().filter(|(name, _)| !node.is_member(name)).cloned();
-    let lost: Vec<_> = node.inner.leases.expired(term, &up).into_iter().chain(gone).collect();
-    for (name, epoch) in lost {
-        tracing::warn!(node = name, epoch, "lost: it has not renewed its lease");
+    let gone = gone.map(|node| (node, "it is no member any more"));
+    let expired = node.inner.leases.expired(term, &up).into_iter();
+    let expired = expired.map(|node| (node, "it has not renewed its lease"));
+    for ((name, epoch), why) in expired.chain(gone).collect::<Vec<_>>() {
+        tracing::warn!(node = name, epoch, "lost: {why}");
         node.propose(Command::NodeDown(NodeDown { node: name, epoch })).await?;
     }
     reassign(node).await?;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Node;
 use crate::limits::{BARRIER_MS_MAX, PROPOSE_MS_MAX};
+use crate::net::Hello;
 use crate::net::message::{Request, Response};
 use crate::net::server::Handler;
 use crate::store::snapshot::{self, SnapshotFile, Temporary};
@@ -18,6 +19,8 @@ use crate::types::{SnapshotMeta, Vote};
 #[derive(Debug)]
 pub struct Answers {
     node: Node,
+    /// Who asks.
+    caller: Hello,
     /// The snapshot that comes in on this connection.
     incoming: Mutex<Option<Incoming>>,
 }
@@ -33,8 +36,23 @@ struct Incoming {
 
 impl Answers {
     /// For a new connection.
-    pub fn new(node: Node) -> Self {
-        Self { node, incoming: Mutex::new(None) }
+    pub fn new(node: Node, caller: Hello) -> Self {
+        Self { node, caller, incoming: Mutex::new(None) }
+    }
+
+    /// Why the caller gets nothing done by this leader: one that was removed does not hear of it, and
+    /// would go on as a member for ever. Who is not the leader may know of fewer members than there
+    /// are.
+    fn removed(&self) -> Option<Response> {
+        let caller = self.caller.node.as_ref()?;
+        if self.node.inner.context.is_member(caller) || !self.node.is_leader() {
+            return None;
+        }
+        let name = &self.caller.name;
+        Some(Response::Refused(format!(
+            "'{name}' is no member of the cluster any more: it was removed. Stop it; to bring it in \
+             again, move its store away and start it with --join"
+        )))
     }
 
     fn begin(&self, vote: Vote, meta: SnapshotMeta) -> io::Result<()> {
@@ -89,6 +107,11 @@ impl Handler for Answers {
         let Some(raft) = self.node.raft() else {
             return Response::Refused("this node is still looking for its cluster".to_owned());
         };
+        if matches!(request, Request::Propose(_) | Request::Barrier)
+            && let Some(refusal) = self.removed()
+        {
+            return refusal;
+        }
         let fatal = |error: &dyn std::fmt::Display| Response::Unknown(error.to_string());
         match request {
             Request::Append(rpc) => match raft.append_entries(rpc).await {

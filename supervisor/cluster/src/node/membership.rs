@@ -161,6 +161,27 @@ impl Node {
         heard.is_some_and(|heard| heard.elapsed() < Duration::from_millis(LEASE_MS / 2))
     }
 
+    /// How many of these answer to what is sent to them from now on, at least as soon as they are a
+    /// majority: who was heard of a second ago may be gone.
+    async fn alive_now(&self, voters: &BTreeSet<NodeId>) -> usize {
+        let begun = Instant::now();
+        let me = self.id();
+        let patience = Duration::from_millis(self.config().timing.election_max * 2);
+        loop {
+            let heard = self.metrics().and_then(|metrics| metrics.heartbeat).unwrap_or_default();
+            let answers = |id: &&NodeId| {
+                let sent = heard.get(*id).cloned().flatten();
+                Some(*id) == me.as_ref()
+                    || sent.is_some_and(|sent| sent.elapsed() < begun.elapsed())
+            };
+            let alive = voters.iter().filter(answers).count();
+            if alive * 2 > voters.len() || begun.elapsed() > patience {
+                return alive;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn change(
         &self,
         change: ChangeMembers<NodeId, Member>,
@@ -286,7 +307,7 @@ impl Node {
         if rest.is_empty() {
             return Err(refused(format!("'{name}' is the last voter; a cluster has at least one")));
         }
-        let alive = rest.iter().filter(|id| self.hears(id)).count();
+        let alive = self.alive_now(&rest).await;
         if alive * 2 <= rest.len() {
             return Err(refused(format!(
                 "without '{name}' there would be {} voters of which {alive} are heard of: no \

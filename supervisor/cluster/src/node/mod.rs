@@ -394,9 +394,9 @@ impl Node {
         self.inner.context.hello(None)
     }
 
-    /// What answers on a new connection.
-    pub fn answers(&self) -> Answers {
-        Answers::new(self.clone())
+    /// What answers on a new connection of this caller.
+    pub fn answers(&self, caller: &Hello) -> Answers {
+        Answers::new(self.clone(), caller.clone())
     }
 
     /// Ends when the node stops.
