@@ -30,6 +30,7 @@ use crate::mcp;
 use crate::metrics;
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
+use crate::waiting;
 
 /// How often histograms are folded so that they stay small.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -82,6 +83,9 @@ pub enum ServeError {
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
+    /// The disk is too full to begin.
+    #[error(transparent)]
+    Full(#[from] waiting::WaitError),
     /// The metrics cannot be set up.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
@@ -118,6 +122,19 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let sse_listener = listen(&args.bind_host, sse_port, "--sse-port").await?;
 
     let cluster_listener = listen(&args.bind_host, args.cluster_port, "--cluster-port").await?;
+    if args.keeps_state() {
+        let ports = [http_listener.as_ref(), sse_listener.as_ref()];
+        let clients = ports.into_iter().flatten().collect::<Vec<_>>();
+        let served = !clients.is_empty() || cluster_listener.is_some();
+        let store = args.node().path;
+        tokio::select! {
+            room = waiting::for_room(&store, &clients, served) => room?,
+            name = signals.next() => {
+                tracing::info!(signal = name, "stopped before there was room");
+                return Ok(());
+            }
+        }
+    }
     let node = start_node(&args).await?;
 
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
@@ -218,7 +235,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
 
 /// Starts this node of the cluster, unless nothing is to be kept and there is no cluster.
 async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
-    if args.stateless && args.cluster_port.is_none() {
+    if !args.keeps_state() {
         return Ok(None);
     }
     let config = args.node();
@@ -329,8 +346,12 @@ fn prepare_state(path: &Path) -> Result<(), ServeError> {
     // What will be kept here is for this user alone.
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let probe = path.join(format!(".probe-{}", std::process::id()));
-    std::fs::write(&probe, b"").map_err(failed)?;
-    std::fs::remove_file(&probe).map_err(failed)
+    match std::fs::write(&probe, b"") {
+        // That is waited for.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        Err(error) => Err(failed(error)),
+        Ok(()) => std::fs::remove_file(&probe).map_err(failed),
+    }
 }
 
 /// A text, or the contents of the file behind a leading `@`; `@@` stands for one `@`.

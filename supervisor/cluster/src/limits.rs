@@ -126,3 +126,9 @@ pub const DISK_RESERVE_SHARE: u64 = 20;
 
 /// Other clusters whose nodes are told of when they are refused, so that nobody fills the log.
 pub const STRANGERS_MAX: usize = 16;
+
+/// How often a node looks how much room its disk has, in milliseconds.
+pub const DISK_LOOK_MS: u64 = 500;
+
+/// A disk that was too full must have one part of so many of the reserve more than that.
+pub const DISK_MARGIN_SHARE: u64 = 4;

@@ -387,6 +387,11 @@ impl Args {
             && self.node_id == NODE_ID_DEFAULT
     }
 
+    /// Whether anything is kept on disk: a node of a cluster votes, also one that keeps no executions.
+    pub fn keeps_state(&self) -> bool {
+        !self.stateless || self.cluster_port.is_some()
+    }
+
     /// What the node of the cluster is told. Without --cluster-port it is a cluster of one.
     pub fn node(&self) -> node::Config {
         let advertise = self.cluster_port.map(|port| {

@@ -137,8 +137,14 @@ fn shown(asked: &Status, statuses: &[Seen]) -> String {
     let cluster = asked.cluster_id.map_or("not formed yet".to_owned(), |id| id.to_string());
     let leader = asked.leader_id.as_deref().unwrap_or("none");
     let mut text = format!("cluster {cluster}, leader {leader}\n\n{}", table(&head, &rows));
-    if let Some(waiting) = &asked.waiting_for {
-        text += &format!("\n\n{}: {waiting}", asked.node_id);
+    let mut waiting: Vec<(&str, &str)> = statuses
+        .iter()
+        .filter_map(|(name, _, status)| Some((&**name, status.as_ref()?.waiting_for.as_deref()?)))
+        .collect();
+    waiting.extend(asked.waiting_for.as_deref().map(|waiting| (&*asked.node_id, waiting)));
+    waiting.dedup();
+    for (name, waiting) in waiting {
+        text += &format!("\n\n{name}: {waiting}");
     }
     text
 }

@@ -27,6 +27,8 @@ pub enum Request {
         vote: Vote,
         /// What it is of.
         meta: SnapshotMeta,
+        /// Its length.
+        bytes: u64,
     },
     /// The next bytes of the snapshot; none at its end.
     SnapshotBytes(Vec<u8>),

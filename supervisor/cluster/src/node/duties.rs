@@ -36,6 +36,7 @@ fn now_ms() -> u64 {
 pub async fn renew(node: Node) {
     tell_address(&node).await;
     loop {
+        node.room_returns().await;
         let incarnation = Uuid::new_v4();
         let up = NodeUp {
             node: node.name().to_owned(),
@@ -70,6 +71,10 @@ pub async fn renew(node: Node) {
         if let Some(application) = node.inner.application.get() {
             application.fenced();
         }
+        if node.is_full() {
+            // Nobody needs to wait for the end of the lease.
+            node.give_up(epoch).await;
+        }
         // Whatever ended it may be there still.
         sleep(LOOK).await;
     }
@@ -81,6 +86,10 @@ async fn hold(node: &Node, epoch: u64, mut acknowledged: Instant) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let fence = Duration::from_millis(FENCE_MS);
     loop {
+        if node.is_full() && !node.votes_alone() {
+            tracing::warn!(epoch, "the disk is too full: this node gives away what it runs");
+            return;
+        }
         let left = (acknowledged + fence).saturating_duration_since(Instant::now());
         if left.is_zero() {
             tracing::warn!(
@@ -127,7 +136,13 @@ async fn renewal(node: &Node, epoch: u64) -> Option<bool> {
 }
 
 impl Node {
-    pub(super) fn is_member(&self, name: &str) -> bool {
+    /// Whether nobody else votes: what this node gives away, nobody could take.
+    fn votes_alone(&self) -> bool {
+        let Some(metrics) = self.metrics() else { return true };
+        metrics.membership_config.membership().voter_ids().nth(1).is_none()
+    }
+
+    fn is_member(&self, name: &str) -> bool {
         self.inner.context.members().keys().any(|id| id.name() == name)
     }
 
@@ -203,7 +218,7 @@ pub async fn lead(node: Node) {
     loop {
         every.tick().await;
         keep_cluster(&node).await;
-        if !node.is_leader() || node.without_majority().is_some() {
+        if !node.is_leader() || node.is_full() || node.without_majority().is_some() {
             continue;
         }
         looks += 1;

@@ -12,6 +12,7 @@ use crate::limits::{BARRIER_MS_MAX, PROPOSE_MS_MAX};
 use crate::net::Hello;
 use crate::net::message::{Request, Response};
 use crate::net::server::Handler;
+use crate::store::room::Room;
 use crate::store::snapshot::{self, SnapshotFile, Temporary};
 use crate::types::{SnapshotMeta, Vote};
 
@@ -55,8 +56,20 @@ impl Answers {
         )))
     }
 
-    fn begin(&self, vote: Vote, meta: SnapshotMeta) -> io::Result<()> {
+    fn begin(&self, vote: Vote, meta: SnapshotMeta, bytes: u64) -> io::Result<()> {
+        if let Some(reason) = self.node.full() {
+            return Err(io::Error::other(reason));
+        }
         let directory = self.node.store().path().join(snapshot::DIRECTORY);
+        // Its rows come to lie beside it and those that they replace.
+        let (needed, room) = (bytes.saturating_mul(3), Room::of(&directory)?);
+        let (free, reserve) = (room.free, room.reserve());
+        if free < needed.saturating_add(reserve) {
+            return Err(io::Error::other(format!(
+                "a snapshot of {bytes} bytes needs {needed} for a while, and {free} are free, of \
+                 which {reserve} stay free"
+            )));
+        }
         let path = directory.join(format!("{}.incoming", uuid::Uuid::new_v4().simple()));
         let path = Temporary(path);
         let file = std::fs::File::create(&path.0)?;
@@ -114,6 +127,10 @@ impl Handler for Answers {
         }
         let fatal = |error: &dyn std::fmt::Display| Response::Unknown(error.to_string());
         match request {
+            // A leader sees that it lags; its signs of life it still takes.
+            Request::Append(rpc) if !rpc.entries.is_empty() && self.node.is_full() => {
+                Response::Refused(self.node.full().unwrap_or_default())
+            }
             Request::Append(rpc) => match raft.append_entries(rpc).await {
                 Ok(response) => Response::Append(response),
                 Err(error) => fatal(&error),
@@ -130,9 +147,12 @@ impl Handler for Answers {
                 Ok(response) => Response::Transfer(response),
                 Err(error) => fatal(&error),
             },
-            Request::SnapshotBegin { vote, meta } => match self.begin(vote, meta) {
+            Request::SnapshotBegin { vote, meta, bytes } => match self.begin(vote, meta, bytes) {
                 Ok(()) => Response::Continue,
-                Err(error) => Response::Refused(error.to_string()),
+                Err(error) => {
+                    tracing::warn!(%error, "a snapshot is not taken");
+                    Response::Refused(error.to_string())
+                }
             },
             Request::SnapshotBytes(bytes) => match self.bytes(bytes).await {
                 Ok(response) => response,

@@ -19,6 +19,7 @@ mod lease;
 mod membership;
 mod network;
 mod propose;
+pub mod room;
 pub mod status;
 
 use std::collections::HashMap;
@@ -55,6 +56,7 @@ use crate::limits::BARRIER_MS_MAX;
 use crate::net::message::{Request, Response};
 use crate::net::{CallError, Hello, Peer, Refused};
 use crate::state::Change;
+use crate::store::room::Room;
 use crate::store::{LogStore, Machine, Observer, OpenError, Store};
 use crate::types::{NodeId, Types};
 
@@ -110,6 +112,9 @@ struct Inner {
     epoch: watch::Sender<Option<u64>>,
     /// Why the node does not find its cluster.
     looking: watch::Sender<Option<String>>,
+    /// Why the node takes nothing: its disk is too full.
+    full: watch::Sender<Option<String>>,
+    room: watch::Sender<Room>,
     calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
     /// Connections for calls of the server above, which may take long.
     application_calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
@@ -183,6 +188,8 @@ impl Node {
             applied,
             epoch: watch::Sender::new(None),
             looking: watch::Sender::new(None),
+            full: watch::Sender::new(None),
+            room: watch::Sender::new(Room::default()),
             calls: Mutex::default(),
             application_calls: Mutex::default(),
             stop: CancellationToken::new(),
@@ -216,6 +223,7 @@ impl Node {
             starting.spawn(duties::renew(starting.clone()));
             starting.spawn(duties::lead(starting.clone()));
         });
+        node.spawn(room::watch(node.clone()));
         node.spawn(propose::run(node.clone(), proposals));
         node.spawn(barrier::run(node.clone(), barriers));
         Ok(node)
@@ -430,12 +438,17 @@ impl Node {
 
     /// Tells the cluster that this node is going, so that nobody waits for its lease to end.
     pub async fn retire(&self) {
-        const PATIENCE: Duration = Duration::from_millis(500);
-        if let (Some(Owner { node, epoch }), false) = (self.owner(), self.config().alone()) {
-            let down = self.propose(Command::NodeDown(NodeDown { node, epoch }));
-            // Without an answer its lease will end.
-            let _ = tokio::time::timeout(PATIENCE, down).await;
+        if let (Some(Owner { epoch, .. }), false) = (self.owner(), self.config().alone()) {
+            self.give_up(epoch).await;
         }
+    }
+
+    /// Tells the cluster that an epoch of this node is over.
+    async fn give_up(&self, epoch: u64) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let down = NodeDown { node: self.name().to_owned(), epoch };
+        // Without an answer its lease will end.
+        let _ = tokio::time::timeout(PATIENCE, self.propose(Command::NodeDown(down))).await;
     }
 
     /// Stops. The store is closed when this returns.

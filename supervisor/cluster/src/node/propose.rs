@@ -107,7 +107,7 @@ impl Node {
         if let Some(long) = commands.iter().map(size).find(|bytes| *bytes > COMMAND_BYTES_MAX) {
             return Response::Refused(ProposeError::TooLong(long).to_string());
         }
-        if let Some(problem) = self.without_majority() {
+        if let Some(problem) = self.full().or_else(|| self.without_majority()) {
             return Response::Refused(problem);
         }
         match timeout(patience, raft.client_write(Batch::new(commands))).await {

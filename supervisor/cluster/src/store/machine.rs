@@ -21,6 +21,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::room::Room;
 use super::snapshot::{self, SnapshotFile};
 use super::view::{Chunk, Ended, Views};
 use super::{Inner, batch_of, io_error};
@@ -180,6 +181,24 @@ impl Machine {
         self.shared.lock().position.clone()
     }
 
+    /// Whether the disk has room for another snapshot beside the log.
+    fn room_for_snapshot(&self) -> Result<(), String> {
+        let text = |error: io::Error| error.to_string();
+        let room = Room::of(&self.store.path).map_err(text)?;
+        // The next one is about as long as the last one.
+        let needed = match snapshot::latest(&self.directory()).map_err(text)? {
+            Some(latest) => latest.bytes + latest.bytes / 4,
+            None => self.store.state_db.size_on_disk().map_err(|error| error.to_string())?,
+        };
+        let (free, reserve) = (room.free, room.reserve());
+        if free < needed + reserve {
+            return Err(format!(
+                "a snapshot may take {needed} bytes, and {free} are free, of which {reserve} stay free"
+            ));
+        }
+        Ok(())
+    }
+
     /// The index of the last applied entry, as it grows.
     pub fn watch_applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
@@ -296,6 +315,10 @@ fn write_snapshot(reading: &Reading) -> io::Result<Option<MachineSnapshot>> {
     Ok(Some(Snapshot { meta, snapshot: file }))
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 type MachineSnapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
 /// The latest snapshot in a directory, and what it is of.
@@ -317,11 +340,20 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<MachineSnapshot, io::Error> {
         let reading = self.reading.take();
         let reading = reading.ok_or_else(|| io::Error::other("a builder builds once"))?;
-        let building = tokio::task::spawn_blocking(move || match write_snapshot(&reading)? {
-            Some(snapshot) => Ok(snapshot),
+        let building = tokio::task::spawn_blocking(move || match write_snapshot(&reading) {
+            Ok(Some(snapshot)) => Ok(snapshot),
             // The one that has replaced the state is newer than what was asked for.
-            None => current(&reading.machine.directory())?
+            Ok(None) => current(&reading.machine.directory())?
                 .ok_or_else(|| io::Error::other("the snapshot that was installed is gone")),
+            Err(error) if is_full(&error) => {
+                tracing::error!(%error, "the log is not compacted");
+                // One that is not newer than what there is counts for nothing. An error would end
+                // this node, which has lost nothing.
+                let none = SnapshotFile { path: PathBuf::new(), bytes: 0 };
+                let none = Snapshot { meta: SnapshotMeta::default(), snapshot: none };
+                Ok(current(&reading.machine.directory())?.unwrap_or(none))
+            }
+            Err(error) => Err(error),
         });
         building.await.map_err(io_error)?
     }
@@ -352,6 +384,19 @@ impl RaftStateMachine<Types> for Machine {
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         // Made at the speed of the disk, and the log cannot be compacted without: no bound.
         SnapshotBuilder { reading: Some(self.read_all(usize::MAX)) }
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        let machine = self.clone();
+        let room = tokio::task::spawn_blocking(move || machine.room_for_snapshot());
+        match room.await {
+            Ok(Err(problem)) if !force => {
+                // It is asked for again with the next entries.
+                tracing::warn!(%problem, "the log is not compacted");
+                None
+            }
+            _ => Some(self.get_snapshot_builder().await),
+        }
     }
 
     async fn install_snapshot(

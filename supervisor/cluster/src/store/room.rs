@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::limits::{DISK_RESERVE_BYTES_MAX, DISK_RESERVE_SHARE};
 
 /// The room of a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Room {
     /// Bytes that this process may still write.
     pub free: u64,
