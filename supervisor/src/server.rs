@@ -30,7 +30,7 @@ use crate::mcp;
 use crate::metrics;
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
-use crate::waiting;
+use crate::waiting::{self, WaitError};
 
 /// How often histograms are folded so that they stay small.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ pub enum ServeError {
     Signals(io::Error),
     /// The disk is too full to begin.
     #[error(transparent)]
-    Full(#[from] waiting::WaitError),
+    Full(#[from] WaitError),
     /// The metrics cannot be set up.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
@@ -122,20 +122,28 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let sse_listener = listen(&args.bind_host, sse_port, "--sse-port").await?;
 
     let cluster_listener = listen(&args.bind_host, args.cluster_port, "--cluster-port").await?;
-    if args.keeps_state() {
+    let mut keeps = args.keeps_state();
+    if keeps {
         let ports = [http_listener.as_ref(), sse_listener.as_ref()];
         let clients = ports.into_iter().flatten().collect::<Vec<_>>();
         let served = !clients.is_empty() || cluster_listener.is_some();
         let store = args.node().path;
         tokio::select! {
-            room = waiting::for_room(&store, &clients, served) => room?,
+            room = waiting::for_room(&store, &clients, served) => match room {
+                // As for a database that another server has.
+                Err(WaitError::Full(reason)) if args.is_plain_stdio() => {
+                    tracing::warn!("{reason}. This server keeps nothing on disk, as with --stateless");
+                    keeps = false;
+                }
+                room => room?,
+            },
             name = signals.next() => {
                 tracing::info!(signal = name, "stopped before there was room");
                 return Ok(());
             }
         }
     }
-    let node = start_node(&args).await?;
+    let node = if keeps { start_node(&args).await? } else { None };
 
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
     let (executions, pool) = start_executions(&args, worker_path, node.clone())?;
@@ -235,9 +243,6 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
 
 /// Starts this node of the cluster, unless nothing is to be kept and there is no cluster.
 async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
-    if !args.keeps_state() {
-        return Ok(None);
-    }
     let config = args.node();
     if !config.alone() {
         if config.timing.is_tight() {

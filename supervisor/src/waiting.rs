@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use mcp_v8_cluster::node::room::too_full;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Looks between two lines in the log.
 const LOOKS_PER_LINE: u32 = 60;
+
+/// When a client may ask again, in seconds.
+const RETRY_SECS: &str = "5";
 
 /// Why it does not wait.
 #[derive(Debug, thiserror::Error)]
@@ -84,25 +87,17 @@ fn copy(listener: &TcpListener) -> io::Result<TcpListener> {
 }
 
 fn router(reason: String) -> Router {
-    let refused = move |body: serde_json::Value| -> Response {
-        let retry = [(header::RETRY_AFTER, "5")];
-        (StatusCode::SERVICE_UNAVAILABLE, retry, Json(body)).into_response()
-    };
-    let (ready, status, other) = (
-        json!({ "status": "not ready", "reasons": [&reason], "sandbox": {} }),
-        json!({ "error": &reason, "waiting_for": &reason, "member": false }),
-        json!({ "error": &reason }),
-    );
-    let answer = move |body: serde_json::Value| {
-        let refused = refused.clone();
-        move || {
-            let response = refused(body.clone());
-            async move { response }
-        }
-    };
+    let ready = json!({ "status": "not ready", "reasons": [&reason], "sandbox": {} });
+    let status = json!({ "error": &reason, "waiting_for": &reason, "member": false });
+    let other = json!({ "error": &reason });
     Router::new()
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(answer.clone()(ready)))
-        .route("/raft/status", get(answer.clone()(status)))
-        .fallback(answer(other))
+        .route("/readyz", get(async || refused(ready)))
+        .route("/raft/status", get(async || refused(status)))
+        .fallback(async || refused(other))
+}
+
+fn refused(body: Value) -> Response {
+    let retry = [(header::RETRY_AFTER, RETRY_SECS)];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, Json(body)).into_response()
 }

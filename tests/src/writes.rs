@@ -58,10 +58,8 @@ pub async fn assert_has(cluster: &Cluster, node: usize, number: usize, value: &s
 /// Writers, and what came of what they wrote.
 #[derive(Debug, Default)]
 pub struct Writers {
-    /// Numbers and values that were accepted.
-    pub taken: RefCell<Vec<(usize, String)>>,
-    /// What was not, and at which node.
-    pub failed: RefCell<Vec<(usize, Answered)>>,
+    taken: RefCell<Vec<(usize, String)>>,
+    failed: RefCell<Vec<(usize, Answered)>>,
     next: Cell<usize>,
     stop: Cell<bool>,
 }
@@ -75,6 +73,22 @@ impl Writers {
     /// Makes them stop after what they are at.
     pub fn stop(&self) {
         self.stop.set(true);
+    }
+
+    /// Numbers and values of the writes that were accepted so far.
+    pub fn taken(&self) -> Vec<(usize, String)> {
+        self.taken.borrow().clone()
+    }
+
+    /// What was not accepted, and at which node.
+    pub fn failed(&self) -> Vec<(usize, Answered)> {
+        self.failed.borrow().clone()
+    }
+
+    /// That none was refused or without answer.
+    pub fn assert_none_failed(&self) {
+        let failed = self.failed();
+        assert!(failed.is_empty(), "{} writes failed: {:?}", failed.len(), failed.first());
     }
 
     /// How many writes were accepted so far.

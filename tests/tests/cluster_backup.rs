@@ -145,7 +145,7 @@ async fn p1_a_backup_under_load_becomes_a_new_cluster_with_all_that_was_acknowle
         let mut before = Vec::new();
         // Each takes the place of the one before; any would do.
         for node in [leader, follower] {
-            before.clone_from(&writers.taken.borrow());
+            before = writers.taken();
             let taken = backup(&cluster, node, &file).await;
             println!("{} writes acknowledged; through node {node}: {taken}", before.len());
             assert!(taken["rows"].as_u64() > Some(before.len() as u64), "{taken}");
@@ -155,7 +155,7 @@ async fn p1_a_backup_under_load_becomes_a_new_cluster_with_all_that_was_acknowle
         (running, before)
     };
     let ((), (running, before)) = join(writers.write(&cluster, &ALL, 8), taking).await;
-    assert!(writers.failed.borrow().is_empty(), "{:?}", writers.failed.borrow().first());
+    writers.assert_none_failed();
     // Of the two the second one is there, and nothing else.
     let checked = cluster.operate(&["--json", "check-backup", text(&file)]).await.json();
     let old = cluster.status(leader).await.unwrap();
@@ -334,7 +334,7 @@ async fn what_is_left_of_a_cluster_that_lost_its_majority_becomes_a_new_one() {
     }
     cluster.agreed(&ALL).await;
     cluster.ready(&ALL).await;
-    assert_all(&cluster, &ALL, &writers.taken.borrow()).await;
+    assert_all(&cluster, &ALL, &writers.taken()).await;
     let shown = cluster.get_execution(others[0], &finished).await.unwrap();
     assert_eq!(shown.body["result"], "before", "{shown:?}");
     // It is a cluster like any other.

@@ -108,7 +108,7 @@ async fn every_acknowledged_value_outlives_kill_9_of_all_three() {
             writers.stop();
         };
         join(writers.write(&cluster, &ALL, 8), killing).await;
-        let taken = writers.taken.into_inner();
+        let taken = writers.taken();
         println!("round {round}: {} writes acknowledged", taken.len());
         assert!(taken.len() > 20, "only {} writes in two seconds", taken.len());
         all.extend(taken);
@@ -445,7 +445,7 @@ async fn sigterm_of_the_leader_under_load_fails_no_request_on_the_others() {
         };
         let writing = writers.write(&cluster, &rest, 4);
         join(writing, join(join_all((0..4).map(running)), stopping)).await;
-        let (taken, refused) = (writers.taken.into_inner(), writers.failed.into_inner());
+        let (taken, refused) = (writers.taken(), writers.failed());
         println!(
             "round {round}: {} writes and {} scripts, the slowest {:?}",
             taken.len(),

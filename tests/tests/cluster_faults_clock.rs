@@ -85,9 +85,8 @@ async fn a_clock_that_is_stepped_by_an_hour_ends_no_lease_no_leadership_and_no_s
             id
         };
         let ((), id) = join(writers.write(&cluster, &ALL, 3), watching).await;
-        let failed = writers.failed.into_inner();
-        assert!(failed.is_empty(), "{} writes failed: {:?}", failed.len(), failed.first());
-        written.extend(writers.taken.into_inner());
+        writers.assert_none_failed();
+        written.extend(writers.taken());
         for node in ALL {
             let status = cluster.status(node).await.unwrap();
             assert_eq!(status["term"], term, "node {node}: {status}");

@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
-use mcp_v8_tests::cluster::{Cluster, Silence};
+use mcp_v8_tests::cluster::{Cluster, Silence, address};
 use mcp_v8_tests::writes::{
     HEAL_MAX, Writers, accepted, assert_all, assert_has, get, must_put, put,
 };
@@ -100,12 +100,12 @@ async fn a_follower_whose_disk_fills_up_stands_aside_until_there_is_room() {
         writers.stop();
     };
     join(writers.write(&cluster, &rest, 4), filling).await;
-    assert!(writers.failed.borrow().is_empty(), "{:?}", writers.failed.borrow().first());
+    writers.assert_none_failed();
     assert_eq!(cluster.agreed(&rest).await, leader, "leadership has moved");
     cluster.unfill(full);
     back(&cluster, full).await;
     assert!(cluster.runs(full) && cluster.pid(full) == pid, "it was restarted");
-    assert_all(&cluster, &[full], &writers.taken.borrow()).await;
+    assert_all(&cluster, &[full], &writers.taken()).await;
     assert_has(&cluster, full, 5_000_000, "new").await;
     let ended = cluster.ended(full, &running, Duration::from_secs(30)).await;
     assert_eq!(ended["result"], "ran elsewhere", "{ended}");
@@ -128,11 +128,10 @@ async fn a_leader_whose_disk_fills_up_lets_another_lead() {
             writers.stop();
         };
         join(writers.write(&cluster, &rest, 4), filling).await;
-        let failed = writers.failed.borrow();
-        assert!(failed.is_empty(), "{} writes failed: {:?}", failed.len(), failed.first());
+        writers.assert_none_failed();
         cluster.unfill(full);
         back(&cluster, full).await;
-        assert_all(&cluster, &[full], &writers.taken.borrow()).await;
+        assert_all(&cluster, &[full], &writers.taken()).await;
     }
 }
 
@@ -170,7 +169,7 @@ async fn a_disk_that_is_full_all_at_once_and_from_the_start_is_waited_for() {
             writers.stop();
         };
         join(writers.write(&cluster, &rest, 4), filling).await;
-        written.extend(writers.taken.into_inner());
+        written.extend(writers.taken());
         // Started again, as whoever looks after it does: it does not end again.
         cluster.kill9(full);
         cluster.launch(full);
@@ -201,6 +200,14 @@ async fn a_single_server_with_a_full_disk_refuses_writes_shows_what_it_has_and_g
     cluster.launch(1);
     cluster.agreed(&[1]).await;
     cluster.ready(&[1]).await;
+    must_put(&cluster, 1, 1, "before").await;
+    // Room for the log, and too little for a backup.
+    cluster.fill(1, cluster.room(1).reserve() + 128 * 1024);
+    let (node, out) = (format!("--node={}", address(1)), cluster.file("no.backup"));
+    let out = format!("--out={}", out.display());
+    let refused = cluster.operate(&[&node, "backup", &out]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("make room, or ask another node"), "{refused:?}");
     must_put(&cluster, 1, 1, "before").await;
     let long = "await new Promise(done => setTimeout(done, 3000)); 'kept'";
     let running = cluster.submit(1, long).await;

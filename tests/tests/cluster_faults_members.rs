@@ -82,8 +82,8 @@ async fn a_node_joins_and_another_leaves_while_a_follower_is_cut_off() {
     let members = [leader, cut, 4];
     settled(&cluster, &members).await;
     until_voters(&cluster, cut, &members).await;
-    assert!(writers.failed.borrow().is_empty(), "{:?}", writers.failed.borrow().first());
-    assert_all(&cluster, &members, &writers.taken.borrow()).await;
+    writers.assert_none_failed();
+    assert_all(&cluster, &members, &writers.taken()).await;
     must_put(&cluster, cut, 1_000_000, "a member as before").await;
 }
 
@@ -113,7 +113,7 @@ async fn a_leader_in_the_minority_changes_nothing_and_follows_what_the_majority_
     let all = [1, 2, 3, 4];
     let leader = settled(&cluster, &all).await;
     until_voters(&cluster, old, &all).await;
-    assert_all(&cluster, &all, &writers.taken.borrow()).await;
+    assert_all(&cluster, &all, &writers.taken()).await;
 
     // Once more, and this time the leader that is cut off is removed.
     let rest = cluster.all_but(&[leader]);
@@ -133,7 +133,7 @@ async fn a_leader_in_the_minority_changes_nothing_and_follows_what_the_majority_
     assert!(!accepted(&put(&cluster, leader, 3_000_001, "gone").await));
     assert_eq!(settled(&cluster, &rest).await, next);
     assert_eq!(cluster.status(next).await.unwrap()["term"], term, "it disturbs the others");
-    assert_all(&cluster, &rest, &writers.taken.borrow()).await;
+    assert_all(&cluster, &rest, &writers.taken()).await;
     must_put(&cluster, rest[0], 3_000_002, "after").await;
 }
 

@@ -79,7 +79,7 @@ async fn a_node_that_is_killed_while_it_makes_a_snapshot_comes_back_without_it()
         let ((), left) = join(writers.write(&cluster, &rest, 4), killing).await;
         hits += left;
         println!("round {round}: node {victim} killed, leader {leader}; left behind: {left}");
-        written.extend(writers.taken.into_inner());
+        written.extend(writers.taken());
         cluster.agreed_within(&ALL, HEAL_MAX).await;
         cluster.ready_within(&ALL, HEAL_MAX).await;
         assert_all(&cluster, &[victim], &written).await;
@@ -118,7 +118,7 @@ async fn nodes_that_are_killed_while_a_snapshot_is_sent_begin_again() {
         writers.stop();
     };
     join(writers.write(&cluster, &rest, 8), compacting).await;
-    let written = writers.taken.into_inner();
+    let written = writers.taken();
     // The receiver, three times; then the sender, once.
     let mut hits = 0;
     for round in 0..3 {
@@ -181,9 +181,8 @@ async fn catches_up(flag: &str, compacted: bool) {
     join(writers.write(&cluster, &rest, 8), running).await;
     cluster.agreed_within(&ALL, HEAL_MAX).await;
     cluster.ready_within(&ALL, HEAL_MAX).await;
-    let failed = writers.failed.into_inner();
-    assert!(failed.is_empty(), "{} writes failed: {:?}", failed.len(), failed.first());
-    let written = writers.taken.into_inner();
+    writers.assert_none_failed();
+    let written = writers.taken();
     println!("{} writes", written.len());
     assert_all(&cluster, &[away], &written).await;
     assert_ne!(cluster.status(away).await.unwrap()["leader_id"], Value::Null);

@@ -111,3 +111,37 @@ impl RestoreArgs {
         self.peers.iter().map(named).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        restore: RestoreArgs,
+    }
+
+    fn parsed(words: &[&str]) -> Result<RestoreArgs, clap::Error> {
+        let line = Line::try_parse_from(["restore", "file"].iter().chain(words))?;
+        Ok(line.restore)
+    }
+
+    #[test]
+    fn a_restore_takes_the_flags_of_the_server_and_checks_them_the_same_way() {
+        let alone = parsed(&[]).unwrap();
+        let config = alone.node().unwrap();
+        assert!(config.alone() && config.path.ends_with("mcp-v8-sessions/cluster-node1"));
+        let words = ["--cluster-port=4000", "--peers=node2@b:4000,c:4000", "--cluster-token=t"];
+        let several = parsed(&words).unwrap();
+        assert_eq!(several.node().unwrap().advertise, "node1:4000");
+        assert!(several.founders().unwrap_err().contains("'c:4000' has no id"));
+        let itself = parsed(&["--cluster-port=4000", "--peers=node1@b:4000"]).unwrap();
+        assert!(itself.node().is_err());
+        for needs_port in ["--peers=node2@b:4000", "--advertise-addr=a:4000"] {
+            assert!(parsed(&[needs_port]).unwrap_err().to_string().contains("--cluster-port"));
+        }
+    }
+}

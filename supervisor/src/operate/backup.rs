@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::client::{Client, OperateError};
 use super::table::table;
+use crate::cli::args::NODE_ID_DEFAULT;
 use crate::cli::{BackupArgs, RestoreArgs};
 
 /// Saves the state of a running cluster.
@@ -28,7 +29,7 @@ pub async fn take_stopped(
     json: bool,
 ) -> Result<String, OperateError> {
     let mut partial = Partial::create(&args.out)?;
-    let name = args.node_id.clone().unwrap_or_else(|| "node1".to_owned());
+    let name = args.node_id.clone().unwrap_or_else(|| NODE_ID_DEFAULT.to_owned());
     let path = directory.join(format!("cluster-{name}"));
     let summary = blocking(move || {
         stopped::take(&path, &name, partial.file())?;

@@ -42,18 +42,8 @@ async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
         },
         ClusterCommand::CheckBackup { file } => backup::checked(file, args.json).await,
         ClusterCommand::Restore(restore) => backup::restored(restore, args.json).await,
-        command => ask(&client()?, command, args).await,
-    }
-}
-
-/// What a running cluster answers or does.
-async fn ask(
-    client: &Client,
-    command: &ClusterCommand,
-    args: &ClusterArgs,
-) -> Result<String, OperateError> {
-    match command {
         ClusterCommand::Status => {
+            let client = client()?;
             let asked = client.status().await?;
             let mut statuses = Vec::new();
             for member in &asked.members {
@@ -70,7 +60,7 @@ async fn ask(
             Ok(if args.json { json_of(&statuses) } else { shown(&asked, &statuses) })
         }
         ClusterCommand::Members => {
-            let status = client.leader_status().await?;
+            let status = client()?.leader_status().await?;
             Ok(if args.json {
                 serde_json::to_string_pretty(&status.members).unwrap_or_default()
             } else {
@@ -79,21 +69,19 @@ async fn ask(
         }
         ClusterCommand::Join { name, address, learner } => {
             let body = json!({ "node_id": name, "addr": address, "as_learner": learner });
-            client.post("/raft/join", &body).await?;
+            client()?.post("/raft/join", &body).await?;
             Ok(done(args.json, format!("{name} is let in; see `mcp-v8 cluster members`")))
         }
         ClusterCommand::Leave { name } => {
-            client.post("/raft/leave", &json!({ "node_id": name })).await?;
+            client()?.post("/raft/leave", &json!({ "node_id": name })).await?;
             Ok(done(args.json, format!("{name} is no member any more; stop its process")))
         }
         ClusterCommand::TransferLeader { to } => {
+            let client = client()?;
             client.post("/raft/transfer-leader", &json!({ "to": to })).await?;
             let leader = client.status().await?.leader_id.unwrap_or_default();
             Ok(done(args.json, format!("{leader} leads")))
         }
-        ClusterCommand::Backup(_)
-        | ClusterCommand::CheckBackup { .. }
-        | ClusterCommand::Restore(_) => Ok(String::new()),
     }
 }
 

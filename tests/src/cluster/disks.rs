@@ -5,10 +5,11 @@
 //!   of the node alone: it is there while the node runs, and goes with it.
 //! * Filling it leaves as many bytes as asked for, and what fills it stays over a restart.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use mcp_v8_cluster::store::room::Room;
+use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{Cluster, name};
 
@@ -33,9 +34,9 @@ impl Cluster {
         root.join(self.disk(node).strip_prefix("/").unwrap())
     }
 
-    /// Bytes that are free on the disk of a node that runs.
-    pub fn free(&self, node: usize) -> u64 {
-        free(&self.inside(node))
+    /// The room of the disk of a node that runs, as the node sees it.
+    pub fn room(&self, node: usize) -> Room {
+        Room::of(&self.inside(node)).unwrap()
     }
 
     /// Fills the disk of a node that runs until so many bytes are free, at most.
@@ -45,7 +46,7 @@ impl Cluster {
         let file = std::fs::File::options().append(true).create(true).open(filler).unwrap();
         // What is being written meanwhile counts as well.
         loop {
-            let (free, used) = (free(&disk), file.metadata().unwrap().len());
+            let (free, used) = (Room::of(&disk).unwrap().free, file.metadata().unwrap().len());
             let Some(more) = free.checked_sub(leave).filter(|more| *more > 0) else { return };
             let flags = FallocateFlags::empty();
             if fallocate(&file, flags, used, more).is_err()
@@ -60,9 +61,4 @@ impl Cluster {
     pub fn unfill(&self, node: usize) {
         std::fs::remove_file(self.inside(node).join(FILLER)).unwrap();
     }
-}
-
-fn free(disk: &Path) -> u64 {
-    let stat = statvfs(disk).unwrap();
-    stat.f_bavail * stat.f_frsize
 }

@@ -199,3 +199,47 @@ async fn send(backup: Backup, chunks: mpsc::Sender<io::Result<Bytes>>) {
     }
     drop(slot);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A backup of three chunks, and the places it has one of.
+    fn backup() -> (Backup, Arc<Semaphore>) {
+        let mut file = tempfile::tempfile().unwrap();
+        let bytes = BACKUP_CHUNK_BYTES * 2 + 1;
+        io::Write::write_all(&mut file, &vec![7; bytes]).unwrap();
+        file.rewind().unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let slot = Arc::clone(&places).try_acquire_owned().unwrap();
+        let head = head(uuid::Uuid::nil(), &Position::default());
+        (Backup { file, bytes: bytes as u64, head, slot }, places)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_takes_nothing_is_given_up_at_the_bound() {
+        let (backup, places) = backup();
+        let (chunks, mut receiver) = mpsc::channel(1);
+        let begun = tokio::time::Instant::now();
+        let sending = tokio::spawn(send(backup, chunks));
+        sending.await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_millis(BACKUP_STALL_MS_MAX));
+        assert_eq!(places.available_permits(), 1);
+        // One was on its way; then it breaks off, without the last one that would be its end.
+        assert_eq!(receiver.recv().await.unwrap().unwrap().len(), BACKUP_CHUNK_BYTES);
+        assert!(receiver.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_receiver_gets_all_chunks_in_order() {
+        let (backup, places) = backup();
+        let bytes = backup.bytes;
+        let (chunks, mut receiver) = mpsc::channel(1);
+        tokio::spawn(send(backup, chunks));
+        let mut received = 0;
+        while let Some(chunk) = receiver.recv().await {
+            received += chunk.unwrap().len() as u64;
+        }
+        assert_eq!((received, places.available_permits()), (bytes, 1));
+    }
+}

@@ -277,3 +277,46 @@ pub fn read_hello(headers: &HeaderMap) -> Result<Hello, String> {
     let bytes = bytes.ok_or_else(|| format!("the header {HELLO} is malformed"))?;
     decode(&bytes).map_err(|error| format!("the header {HELLO}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::config::Timing;
+
+    #[test]
+    fn strangers_are_told_of_once_each_up_to_the_bound_and_refused_past_it_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            name: "node1".to_owned(),
+            path: dir.path().to_owned(),
+            advertise: "a:1".to_owned(),
+            peers: Vec::new(),
+            join: None,
+            learner: false,
+            runs_scripts: true,
+            timing: Timing::default(),
+            snapshot_entries: 2000,
+        };
+        let store = Store::open(dir.path(), "node1").unwrap();
+        let strangers = Mutex::default();
+        let context = Context { config, store, raft: OnceLock::new(), strangers };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let here = Uuid::from_u128(1);
+            context.store.set_identity(|identity| identity.cluster = Some(here)).await.unwrap();
+            for number in (2..=STRANGERS_MAX as u128 + 2).chain(2..4) {
+                let hello = Hello {
+                    name: "node2".to_owned(),
+                    node: None,
+                    storage: Uuid::nil(),
+                    cluster: Some(Uuid::from_u128(number)),
+                    fingerprint: None,
+                    to: None,
+                };
+                let refused = context.check(&hello).await;
+                assert!(matches!(refused, Err(Refused::Cluster { .. })), "{refused:?}");
+            }
+        });
+        assert_eq!(context.strangers.lock().len(), STRANGERS_MAX);
+    }
+}
