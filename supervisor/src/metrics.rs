@@ -40,6 +40,7 @@ const RAFT_APPLIED: &str = "mcp_v8_raft_applied_index";
 const RAFT_LOG: &str = "mcp_v8_raft_log_entries";
 const RAFT_SYNCS: &str = "mcp_v8_raft_log_syncs_total";
 const RAFT_SYNC_SECONDS: &str = "mcp_v8_raft_log_sync_seconds_total";
+const DISK_FREE: &str = "mcp_v8_disk_free_bytes";
 const RAFT_LAG: &str = "mcp_v8_raft_peer_lag_entries";
 
 /// Buckets of durations, in seconds.
@@ -63,6 +64,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(RAFT_LOG, "Log entries that are not compacted");
     describe_counter!(RAFT_SYNCS, "Times the log was made durable");
     describe_gauge!(RAFT_SYNC_SECONDS, Unit::Seconds, "Time that took altogether");
+    describe_gauge!(DISK_FREE, Unit::Bytes, "Room on the disk of the store");
     describe_gauge!(RAFT_LAG, "Entries a member lacks, by member; on the leader");
     describe_counter!(FINISHED, "Executions that ended, by status");
     describe_counter!(REFUSED, "Submissions that were not accepted, by reason");
@@ -136,6 +138,7 @@ pub fn raft(node: &Node) {
     gauge!(RAFT_LOG).set(status.log_length as f64);
     counter!(RAFT_SYNCS).absolute(syncs);
     gauge!(RAFT_SYNC_SECONDS).set(micros as f64 / 1e6);
+    gauge!(DISK_FREE).set(node.room().free as f64);
     for member in status.members {
         if let Some(lag) = member.lag {
             gauge!(RAFT_LAG, "member" => member.name).set(lag as f64);

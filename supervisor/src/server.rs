@@ -30,6 +30,7 @@ use crate::mcp;
 use crate::metrics;
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
+use crate::waiting::{self, WaitError};
 
 /// How often histograms are folded so that they stay small.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -82,6 +83,9 @@ pub enum ServeError {
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
+    /// The disk is too full to begin.
+    #[error(transparent)]
+    Full(#[from] WaitError),
     /// The metrics cannot be set up.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
@@ -118,7 +122,28 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let sse_listener = listen(&args.bind_host, sse_port, "--sse-port").await?;
 
     let cluster_listener = listen(&args.bind_host, args.cluster_port, "--cluster-port").await?;
-    let node = start_node(&args).await?;
+    let mut keeps = args.keeps_state();
+    if keeps {
+        let ports = [http_listener.as_ref(), sse_listener.as_ref()];
+        let clients = ports.into_iter().flatten().collect::<Vec<_>>();
+        let served = !clients.is_empty() || cluster_listener.is_some();
+        let store = args.node().path;
+        tokio::select! {
+            room = waiting::for_room(&store, &clients, served) => match room {
+                // As for a database that another server has.
+                Err(WaitError::Full(reason)) if args.is_plain_stdio() => {
+                    tracing::warn!("{reason}. This server keeps nothing on disk, as with --stateless");
+                    keeps = false;
+                }
+                room => room?,
+            },
+            name = signals.next() => {
+                tracing::info!(signal = name, "stopped before there was room");
+                return Ok(());
+            }
+        }
+    }
+    let node = if keeps { start_node(&args).await? } else { None };
 
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
     let (executions, pool) = start_executions(&args, worker_path, node.clone())?;
@@ -220,9 +245,6 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
 
 /// Starts this node of the cluster, unless nothing is to be kept and there is no cluster.
 async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
-    if args.stateless && args.cluster_port.is_none() {
-        return Ok(None);
-    }
     let config = args.node();
     if !config.alone() {
         if config.timing.is_tight() {
@@ -332,8 +354,12 @@ fn prepare_state(path: &Path) -> Result<(), ServeError> {
     // What will be kept here is for this user alone.
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let probe = path.join(format!(".probe-{}", std::process::id()));
-    std::fs::write(&probe, b"").map_err(failed)?;
-    std::fs::remove_file(&probe).map_err(failed)
+    match std::fs::write(&probe, b"") {
+        // That is waited for.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        Err(error) => Err(failed(error)),
+        Ok(()) => std::fs::remove_file(&probe).map_err(failed),
+    }
 }
 
 /// A text, or the contents of the file behind a leading `@`; `@@` stands for one `@`.

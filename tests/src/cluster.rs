@@ -14,6 +14,10 @@
 //!
 //! Needs root, for the namespaces.
 
+mod clock;
+mod disks;
+mod tools;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -84,6 +88,10 @@ struct Node {
     log: PathBuf,
     /// What it is started with.
     flags: Mutex<Vec<String>>,
+    /// What its environment has besides.
+    environment: Mutex<Vec<(String, String)>>,
+    /// The file system that its disk is, if it has one of its own.
+    image: Mutex<Option<PathBuf>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -199,6 +207,8 @@ impl Cluster {
                     disk: dir.path().join(name(number)),
                     log: dir.path().join(format!("{}.log", name(number))),
                     flags: Mutex::default(),
+                    environment: Mutex::default(),
+                    image: Mutex::default(),
                     child: Mutex::default(),
                 };
                 let mut flags = vec![format!("--advertise-addr={}", address(number))];
@@ -316,6 +326,12 @@ impl Cluster {
         }
     }
 
+    /// Sets a variable in the environment of a node; from its next start on.
+    pub fn set_env(&self, node: usize, name: &str, value: &str) {
+        let mut environment = self.node(node).environment.lock().unwrap();
+        environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the process of a node.
     pub fn launch(&self, number: usize) {
         let node = self.node(number);
@@ -326,8 +342,13 @@ impl Cluster {
         let started = Command::new("nsenter")
             .arg(format!("--net={NAMESPACES}/{}", node.namespace))
             .args(["unshare", "--mount", "--propagation=private", "sh", "-c"])
-            .arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"")
+            .arg(
+                "mount --bind \"$0\" /etc/hosts && \
+                 { [ -z \"$1\" ] || mount -o loop \"$1\" \"$2\"; } && shift 2 && exec \"$@\"",
+            )
             .arg(&self.hosts)
+            .arg(node.image.lock().unwrap().clone().unwrap_or_default())
+            .arg(&node.disk)
             .arg(binary("mcp-v8"))
             .arg(format!("--node-id={}", name(number)))
             .arg(format!("--http-port={HTTP_PORT}"))
@@ -338,6 +359,7 @@ impl Cluster {
                 "RUST_LOG",
                 std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned()),
             )
+            .envs(node.environment.lock().unwrap().iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

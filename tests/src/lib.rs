@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod history;
+pub mod writes;
 
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;

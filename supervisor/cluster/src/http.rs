@@ -1,7 +1,8 @@
 //! The routes of the cluster port.
 //!
-//! `GET /raft/status`, `POST /raft/join`, `POST /raft/leave`, `POST /raft/transfer-leader`, and
-//! `GET /raft/stream`, where connections between nodes begin. There is no route that writes state.
+//! `GET /raft/status`, `POST /raft/join`, `POST /raft/leave`, `POST /raft/transfer-leader`,
+//! `GET /raft/backup`, and `GET /raft/stream`, where connections between nodes begin. There is no
+//! route that writes state.
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use serde_json::json;
 
 use crate::net::server;
 use crate::node::JoinBody;
+use crate::node::backup::BackupError;
 use crate::node::status::Status;
 use crate::node::{HELLO, MembershipError, Node, PROTOCOL, STREAM_PATH, hello_header, read_hello};
 
@@ -31,6 +33,7 @@ pub fn router(node: Node) -> Router {
         .route("/raft/join", post(join))
         .route("/raft/leave", post(leave))
         .route("/raft/transfer-leader", post(transfer))
+        .route("/raft/backup", get(backup))
         .route(STREAM_PATH, get(stream))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(node)
@@ -91,6 +94,29 @@ async fn transfer(
     }
 }
 
+/// `GET /raft/backup`: the replicated state, in a file. Its length is known, so that a receiver can
+/// tell an end from a break.
+async fn backup(State(node): State<Node>) -> Response {
+    let backup = match node.backup().await {
+        Ok(backup) => backup,
+        Err(error @ BackupError::NoRoom { .. }) => {
+            return refusal(StatusCode::INSUFFICIENT_STORAGE, error);
+        }
+        Err(error @ (BackupError::Failed(_) | BackupError::Rows(_))) => {
+            tracing::error!(%error, "no backup");
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, error);
+        }
+        Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, error),
+    };
+    let name = format!("mcp-v8-{}-{}.backup", backup.head.cluster, backup.head.index);
+    Response::builder()
+        .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header(header::CONTENT_LENGTH, backup.bytes)
+        .header(header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""))
+        .body(Body::from_stream(backup.into_stream(&node)))
+        .unwrap_or_else(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
 /// Begins a connection between nodes.
 async fn stream(State(node): State<Node>, headers: HeaderMap, mut request: Request) -> Response {
     let asked = headers.get(header::UPGRADE).is_some_and(|value| value == PROTOCOL);
@@ -107,7 +133,7 @@ async fn stream(State(node): State<Node>, headers: HeaderMap, mut request: Reque
         return refusal(StatusCode::FORBIDDEN, error);
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    let answers = Arc::new(node.answers());
+    let answers = Arc::new(node.answers(&hello));
     let serving = node.clone();
     node.spawn_connection(async move {
         match upgrade.await {

@@ -8,6 +8,7 @@
 //!   │ net      connections between nodes
 //!   │ state    apply(Command): deterministic
 //!   │ store    sled, fdatasync, snapshots
+//!   │ backup   the state in a file, and a new cluster of it
 //!   └─────────────────────────────┘
 //! ```
 //!
@@ -16,6 +17,7 @@
 //!   its own rows.
 //! * Nothing is acknowledged that is not on the disks of a majority ([`store`]).
 
+pub mod backup;
 pub mod codec;
 pub mod command;
 pub mod http;

@@ -116,3 +116,30 @@ pub const STATUS_BYTES_MAX: usize = 256 * 1024;
 
 /// How long an execution that has ended is kept, in milliseconds, unless set otherwise.
 pub const EXPIRE_AFTER_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
+
+/// Backups that a node takes or sends at once.
+pub const BACKUPS_AT_ONCE_MAX: usize = 2;
+
+/// Bytes of changed rows that are remembered while a backup is taken.
+pub const BACKUP_KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of a backup that are read and sent at once.
+pub const BACKUP_CHUNK_BYTES: usize = 256 * 1024;
+
+/// How long the receiver of a backup may take nothing, in milliseconds.
+pub const BACKUP_STALL_MS_MAX: u64 = 30_000;
+
+/// Bytes of a disk that are left free, at most.
+pub const DISK_RESERVE_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// Of a smaller disk one part of so many is left free.
+pub const DISK_RESERVE_SHARE: u64 = 20;
+
+/// Other clusters whose nodes are told of when they are refused, so that nobody fills the log.
+pub const STRANGERS_MAX: usize = 16;
+
+/// How often a node looks how much room its disk has, in milliseconds.
+pub const DISK_LOOK_MS: u64 = 500;
+
+/// A disk that was too full must have one part of so many of the reserve more than that.
+pub const DISK_MARGIN_SHARE: u64 = 4;

@@ -7,6 +7,7 @@ use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
 use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
 use mcp_v8_cluster::types::check_name;
 
+use super::backup::{BackupArgs, RestoreArgs};
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
     EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
@@ -23,7 +24,8 @@ const TEXTS: &str = "Texts shown to clients";
 const GENERAL: &str = "General";
 /// Where everything is kept unless somebody says otherwise.
 pub const SESSION_DB_PATH_DEFAULT: &str = "/tmp/mcp-v8-sessions";
-const NODE_ID_DEFAULT: &str = "node1";
+/// The name of a node that was given none.
+pub const NODE_ID_DEFAULT: &str = "node1";
 /// Heading of the flags that [`super::later`] refuses.
 pub const LATER: &str = "Not supported yet (refused)";
 
@@ -230,8 +232,9 @@ pub enum Command {
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mcp-v8 cluster --node=10.0.0.1:4000 status\n  \
-    mcp-v8 cluster --node=10.0.0.1:4000 leave node3\n\n\
-    Exit code 0: done; 1: the cluster refused; 2: the node was not reached.")]
+    mcp-v8 cluster --node=10.0.0.1:4000 leave node3\n  \
+    mcp-v8 cluster --node=10.0.0.1:4000 backup --out=mcp-v8.backup\n\n\
+    Exit code 0: done; 1: refused; 2: the node was not reached, or the flags are wrong.")]
 pub struct ClusterArgs {
     /// The cluster port of any member
     #[arg(long, value_name = "HOST:PORT", global = true, default_value = "127.0.0.1:4000")]
@@ -273,6 +276,15 @@ pub enum ClusterCommand {
         /// Its --node-id
         to: Option<String>,
     },
+    /// Save the state of the cluster in a file, from any node, while it goes on
+    Backup(BackupArgs),
+    /// Say whether a file is a whole backup, and of what
+    CheckBackup {
+        /// The file
+        file: PathBuf,
+    },
+    /// Make the store of a node of a new cluster from a backup; asks no node
+    Restore(RestoreArgs),
 }
 
 /// Options of `mcp-v8 exec`.
@@ -311,7 +323,7 @@ pub struct ExecArgs {
 }
 
 /// One of `--peers`: `id@host:port`, or `host:port`.
-fn peer(text: &str) -> Result<Seed, String> {
+pub fn peer(text: &str) -> Result<Seed, String> {
     let (name, address) = match text.split_once('@') {
         Some((name, address)) => (Some(name.to_owned()), address),
         None => (None, text),
@@ -373,6 +385,11 @@ impl Args {
             && self.cluster_port.is_none()
             && self.session_db_path == Path::new(SESSION_DB_PATH_DEFAULT)
             && self.node_id == NODE_ID_DEFAULT
+    }
+
+    /// Whether anything is kept on disk: a node of a cluster votes, also one that keeps no executions.
+    pub fn keeps_state(&self) -> bool {
+        !self.stateless || self.cluster_port.is_some()
     }
 
     /// What the node of the cluster is told. Without --cluster-port it is a cluster of one.

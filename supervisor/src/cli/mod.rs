@@ -7,6 +7,7 @@
 //! * A flag of a later release is refused with a sentence that says so; none is silently ignored.
 
 pub mod args;
+mod backup;
 mod config;
 mod later;
 
@@ -16,6 +17,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 pub use self::args::{Args, ClusterArgs, ClusterCommand, Command, ExecArgs};
+pub use self::backup::{BackupArgs, RestoreArgs};
 
 /// Environment prefix of every flag.
 const ENV_PREFIX: &str = "MCP_V8_";

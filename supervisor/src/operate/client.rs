@@ -1,13 +1,27 @@
 //! Requests to the cluster port of a node.
 
+use std::fs::File;
 use std::time::Duration;
 
+use mcp_v8_cluster::backup::FileError;
+use mcp_v8_cluster::backup::restore::RestoreError;
+use mcp_v8_cluster::backup::save::SaveError;
+use mcp_v8_cluster::backup::stopped::StoppedError;
 use mcp_v8_cluster::node::config::check_address;
 use mcp_v8_cluster::node::status::Status;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+use uuid::Uuid;
 
 /// How long an answer may take: the leader commits before it answers.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long nothing may come of something large.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// How long something large may take altogether.
+const DOWNLOAD: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Why a command did not work.
 #[derive(Debug, thiserror::Error)]
@@ -23,17 +37,54 @@ pub enum OperateError {
         /// Why.
         problem: String,
     },
+    /// The node stopped answering in the middle.
+    #[error("{address} has broken off: {problem}; try again, or ask another node")]
+    BrokenOff {
+        /// Where.
+        address: String,
+        /// Why.
+        problem: String,
+    },
     /// The cluster does not do it.
     #[error("refused: {0}")]
     Refused(String),
+    /// The flags make no sense.
+    #[error("{0}")]
+    Flags(String),
+    /// Founders could not agree on the new cluster's id.
+    #[error(
+        "several founders need --cluster-token, a text that is the same for all of them and was \
+         not used before: it makes the id of the new cluster. For example --cluster-token={0}"
+    )]
+    Token(Uuid),
+    /// The backup is not saved.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// The file is no backup.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The store of a stopped node is not read.
+    #[error(transparent)]
+    Stopped(#[from] StoppedError),
+    /// There is no store.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
 }
 
 impl OperateError {
     /// 1 when the cluster said no, 2 when nobody was asked.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) => 1,
-            Self::Address(_) | Self::Unreachable { .. } => 2,
+            Self::Refused(_)
+            | Self::Save(_)
+            | Self::File(_)
+            | Self::Stopped(_)
+            | Self::Restore(_) => 1,
+            Self::Address(_)
+            | Self::Unreachable { .. }
+            | Self::BrokenOff { .. }
+            | Self::Flags(_)
+            | Self::Token(_) => 2,
         }
     }
 }
@@ -60,14 +111,7 @@ impl Client {
     }
 
     fn failed(&self, error: &reqwest::Error) -> OperateError {
-        let mut problem = error.to_string();
-        // The reason ("connection refused") is in the sources.
-        let mut source = std::error::Error::source(error);
-        while let Some(inner) = source {
-            problem = format!("{problem}: {inner}");
-            source = inner.source();
-        }
-        OperateError::Unreachable { address: self.address.clone(), problem }
+        OperateError::Unreachable { address: self.address.clone(), problem: reasons(error) }
     }
 
     /// What the node says about itself.
@@ -94,12 +138,50 @@ impl Client {
         let url = format!("http://{}{path}", self.address);
         let request = self.http.post(url).json(body);
         let answer = request.send().await.map_err(|error| self.failed(&error))?;
-        if answer.status().is_success() {
-            return Ok(());
-        }
-        let status = answer.status();
-        let body: Value = answer.json().await.unwrap_or_default();
-        let error = body["error"].as_str().map(str::to_owned);
-        Err(OperateError::Refused(error.unwrap_or_else(|| status.to_string())))
+        if answer.status().is_success() { Ok(()) } else { Err(refusal(answer).await) }
     }
+
+    /// Writes the body of an answer to a file. What it is, and whether it is whole, is for the
+    /// caller to check.
+    pub async fn download(&self, path: &str, file: &mut File) -> Result<(), OperateError> {
+        let url = format!("http://{}{path}", self.address);
+        let broken =
+            |problem: String| OperateError::BrokenOff { address: self.address.clone(), problem };
+        let silent = || broken(format!("nothing has come for {SILENCE:?}"));
+        let request = self.http.get(url).timeout(DOWNLOAD);
+        // The node writes all of it down before it sends the first byte.
+        let answer = timeout(SILENCE, request.send()).await.map_err(|_| silent())?;
+        let mut answer = answer.map_err(|error| self.failed(&error))?;
+        if !answer.status().is_success() {
+            return Err(refusal(answer).await);
+        }
+        let file = file.try_clone().map_err(|error| broken(error.to_string()))?;
+        let mut file = tokio::fs::File::from_std(file);
+        loop {
+            let chunk = timeout(SILENCE, answer.chunk()).await.map_err(|_| silent())?;
+            let chunk = chunk.map_err(|error| broken(reasons(&error)))?;
+            let Some(chunk) = chunk else { break };
+            file.write_all(&chunk).await.map_err(|error| broken(error.to_string()))?;
+        }
+        file.flush().await.map_err(|error| broken(error.to_string()))
+    }
+}
+
+/// An error with its reasons: what matters ("connection refused") is in the sources.
+fn reasons(error: &reqwest::Error) -> String {
+    let mut problem = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        problem = format!("{problem}: {inner}");
+        source = inner.source();
+    }
+    problem
+}
+
+/// What a node says that does not do what it was asked.
+async fn refusal(answer: reqwest::Response) -> OperateError {
+    let status = answer.status();
+    let body: Value = answer.json().await.unwrap_or_default();
+    let error = body["error"].as_str().map(str::to_owned);
+    OperateError::Refused(error.unwrap_or_else(|| status.to_string()))
 }

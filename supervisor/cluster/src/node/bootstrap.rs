@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Node;
 use super::config::Config;
+use super::founders::{self, fingerprint};
 use super::status::Status;
 use crate::limits::{STATUS_BYTES_MAX, STATUS_MS_MAX};
 use crate::types::{Member, NodeId};
@@ -54,7 +55,7 @@ pub async fn find(node: &Node) -> Option<(NodeId, Option<Founders>)> {
         (id, Some(founders))
     } else {
         let (found, list) = look_around(node).await;
-        fingerprint = list.map(|list| self::fingerprint(&list));
+        fingerprint = list.map(|list| founders::fingerprint(&list));
         found
     };
     let (id, founders) = found.clone();
@@ -82,13 +83,6 @@ fn this_member(node: &Node, storage: Option<uuid::Uuid>) -> Member {
         votes: !config.learner,
         runs_scripts: config.runs_scripts,
     }
-}
-
-/// FNV-1a: it tells lists apart, it proves nothing.
-pub fn fingerprint(list: &str) -> u64 {
-    list.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 /// Looks at the peers until it is clear who this node is. With the list of founders, once all have
@@ -201,12 +195,10 @@ fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
         .into_iter()
         .map(|(name, address)| {
             // The same on every founder: what only some of them know stays out.
-            let member = Member { address, storage: None, votes: true, runs_scripts: true };
-            (NodeId::founder(&name), member)
+            (NodeId::founder(&name), Member::founder(&address))
         })
         .collect();
-    let own = Member { storage: None, votes: true, runs_scripts: true, ..this_member(node, None) };
-    founders.insert(NodeId::founder(&config.name), own);
+    founders.insert(NodeId::founder(&config.name), Member::founder(&config.advertise));
     Decision::Found(founders)
 }
 
@@ -245,11 +237,9 @@ fn named(config: &Config, seen: &BTreeMap<String, Status>) -> Option<Vec<(String
 }
 
 fn founders_list(config: &Config, peers: &[(String, String)]) -> String {
-    let mut list: Vec<String> =
-        peers.iter().map(|(name, address)| format!("{name}@{address}")).collect();
-    list.push(format!("{}@{}", config.name, config.advertise));
-    list.sort_unstable();
-    list.join(",")
+    let mut all = peers.to_vec();
+    all.push((config.name.clone(), config.advertise.clone()));
+    super::founders::list(&all)
 }
 
 /// Whether two lists name the same addresses, and the same names where both give one.
@@ -304,6 +294,9 @@ pub struct JoinBody {
     /// Its disk, when it says so itself.
     #[serde(default)]
     pub storage_id: Option<uuid::Uuid>,
+    /// The cluster that its disk belongs to, if any.
+    #[serde(default)]
+    pub cluster_id: Option<uuid::Uuid>,
     /// Whether it runs scripts.
     #[serde(default = "yes")]
     pub runs_scripts: bool,
@@ -321,6 +314,7 @@ pub async fn post_join(node: &Node, seed: &str) -> Result<(), String> {
         addr: config.advertise.clone(),
         as_learner: config.learner,
         storage_id: Some(node.store().identity().storage),
+        cluster_id: node.inner.context.cluster(),
         runs_scripts: config.runs_scripts,
     };
     // A struct of texts and flags.

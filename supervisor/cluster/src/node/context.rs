@@ -1,6 +1,6 @@
 //! What connections need to know of this node: who it is, where others are, who may call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, OnceLock};
 
@@ -11,12 +11,16 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use super::config::{Config, Seed};
 use crate::codec::{decode, encode};
+use crate::limits::STRANGERS_MAX;
 use crate::net::client::{Connector, Stream};
 use crate::net::{Hello, Refused};
+use crate::state::nodes;
 use crate::store::{Identity, Machine, Store};
 use crate::types::{Member, NodeId, Types};
 
@@ -39,6 +43,8 @@ pub struct Context {
     pub store: Store,
     /// Raft, once the node knows which node it is.
     pub raft: OnceLock<RaftNode>,
+    /// Other clusters whose nodes were refused.
+    pub strangers: Mutex<BTreeSet<Uuid>>,
 }
 
 impl Context {
@@ -49,9 +55,24 @@ impl Context {
             name: identity.name,
             node: identity.node,
             storage: identity.storage,
-            cluster: identity.cluster,
+            cluster: self.cluster(),
             fingerprint: identity.fingerprint,
             to: to.cloned(),
+        }
+    }
+
+    /// The cluster this node belongs to, once it can be told: also by what it has applied, from
+    /// which it notes the id a moment later.
+    pub fn cluster(&self) -> Option<Uuid> {
+        let noted = self.store.identity().cluster;
+        noted.or_else(|| nodes::cluster(&self.store.rows()).ok().flatten())
+    }
+
+    /// Says, once for each, that somebody of another cluster is about.
+    fn stranger(&self, name: &str, cluster: Uuid) {
+        let mut strangers = self.strangers.lock();
+        if strangers.len() < STRANGERS_MAX && strangers.insert(cluster) {
+            tracing::warn!(node = name, %cluster, "refused: a node of another cluster");
         }
     }
 
@@ -64,14 +85,24 @@ impl Context {
         nodes.map(|(id, member)| (id.clone(), member.clone())).collect()
     }
 
+    /// Whether a node is one of them, as far as this node knows.
+    pub fn is_member(&self, node: &NodeId) -> bool {
+        let Some(raft) = self.raft.get() else { return false };
+        // Asked with every command of another node: looked at, not copied.
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().get_node(node).is_some()
+    }
+
     /// Whether whoever says this belongs to our cluster.
     ///
     /// # Errors
     /// [`Refused`].
     pub async fn check(&self, other: &Hello) -> Result<(), Refused> {
         let identity = self.store.identity();
-        match (identity.cluster, other.cluster) {
+        match (self.cluster(), other.cluster) {
             (Some(here), Some(there)) if here != there => {
+                self.stranger(&other.name, there);
                 return Err(Refused::Cluster { here, there });
             }
             (Some(_), Some(_)) => {}
@@ -245,4 +276,47 @@ pub fn read_hello(headers: &HeaderMap) -> Result<Hello, String> {
         .collect();
     let bytes = bytes.ok_or_else(|| format!("the header {HELLO} is malformed"))?;
     decode(&bytes).map_err(|error| format!("the header {HELLO}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::config::Timing;
+
+    #[test]
+    fn strangers_are_told_of_once_each_up_to_the_bound_and_refused_past_it_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            name: "node1".to_owned(),
+            path: dir.path().to_owned(),
+            advertise: "a:1".to_owned(),
+            peers: Vec::new(),
+            join: None,
+            learner: false,
+            runs_scripts: true,
+            timing: Timing::default(),
+            snapshot_entries: 2000,
+        };
+        let store = Store::open(dir.path(), "node1").unwrap();
+        let strangers = Mutex::default();
+        let context = Context { config, store, raft: OnceLock::new(), strangers };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let here = Uuid::from_u128(1);
+            context.store.set_identity(|identity| identity.cluster = Some(here)).await.unwrap();
+            for number in (2..=STRANGERS_MAX as u128 + 2).chain(2..4) {
+                let hello = Hello {
+                    name: "node2".to_owned(),
+                    node: None,
+                    storage: Uuid::nil(),
+                    cluster: Some(Uuid::from_u128(number)),
+                    fingerprint: None,
+                    to: None,
+                };
+                let refused = context.check(&hello).await;
+                assert!(matches!(refused, Err(Refused::Cluster { .. })), "{refused:?}");
+            }
+        });
+        assert_eq!(context.strangers.lock().len(), STRANGERS_MAX);
+    }
 }

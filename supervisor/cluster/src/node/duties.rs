@@ -36,6 +36,7 @@ fn now_ms() -> u64 {
 pub async fn renew(node: Node) {
     tell_address(&node).await;
     loop {
+        node.room_returns().await;
         let incarnation = Uuid::new_v4();
         let up = NodeUp {
             node: node.name().to_owned(),
@@ -51,12 +52,14 @@ pub async fn renew(node: Node) {
             },
             Err(error) => {
                 tracing::info!(%error, "this node cannot come up yet");
+                node.inner.looking.send_replace(Some(error.to_string()));
                 tell_address(&node).await;
                 sleep(LOOK).await;
                 continue;
             }
         };
         tracing::info!(epoch, "this node is up");
+        node.inner.looking.send_replace(None);
         node.inner.epoch.send_replace(Some(epoch));
         if let Some(application) = node.inner.application.get() {
             // What the cluster gave to this epoch before we knew that it is ours.
@@ -68,6 +71,12 @@ pub async fn renew(node: Node) {
         if let Some(application) = node.inner.application.get() {
             application.fenced();
         }
+        if node.is_full() {
+            // Nobody needs to wait for the end of the lease.
+            node.give_up(epoch).await;
+        }
+        // Whatever ended it may be there still.
+        sleep(LOOK).await;
     }
 }
 
@@ -77,6 +86,10 @@ async fn hold(node: &Node, epoch: u64, mut acknowledged: Instant) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let fence = Duration::from_millis(FENCE_MS);
     loop {
+        if node.is_full() && !node.votes_alone() {
+            tracing::warn!(epoch, "the disk is too full: this node gives away what it runs");
+            return;
+        }
         let left = (acknowledged + fence).saturating_duration_since(Instant::now());
         if left.is_zero() {
             tracing::warn!(
@@ -123,6 +136,12 @@ async fn renewal(node: &Node, epoch: u64) -> Option<bool> {
 }
 
 impl Node {
+    /// Whether nobody else votes: what this node gives away, nobody could take.
+    fn votes_alone(&self) -> bool {
+        let Some(metrics) = self.metrics() else { return true };
+        metrics.membership_config.membership().voter_ids().nth(1).is_none()
+    }
+
     fn is_member(&self, name: &str) -> bool {
         self.inner.context.members().keys().any(|id| id.name() == name)
     }
@@ -158,6 +177,7 @@ async fn tell_address(node: &Node) {
         return;
     }
     let begun = Instant::now();
+    let mut refused = String::new();
     loop {
         let members = node.inner.context.members();
         let known = node.id().and_then(|id| members.get(&id).cloned());
@@ -175,7 +195,11 @@ async fn tell_address(node: &Node) {
             for address in statuses(seeds).await.into_keys() {
                 match post_join(node, &address).await {
                     Ok(()) => return,
-                    Err(problem) => tracing::debug!(%address, %problem, "not told"),
+                    Err(problem) if problem != refused => {
+                        tracing::warn!(%address, %problem, "this node's address is not noted");
+                        refused = problem;
+                    }
+                    Err(_) => {}
                 }
             }
             if begun.elapsed() > SILENT * 2 {
@@ -194,7 +218,7 @@ pub async fn lead(node: Node) {
     loop {
         every.tick().await;
         keep_cluster(&node).await;
-        if !node.is_leader() || node.without_majority().is_some() {
+        if !node.is_leader() || node.is_full() || node.without_majority().is_some() {
             continue;
         }
         looks += 1;
@@ -228,9 +252,11 @@ async fn look(node: &Node, looks: u64) -> Result<(), Failed> {
         all.iter().filter(|(_, row)| row.up).map(|(name, row)| (name.clone(), row.epoch)).collect();
     let term = node.metrics().map_or(0, |metrics| metrics.current_term);
     let gone = up.iter().filter(|(name, _)| !node.is_member(name)).cloned();
-    let lost: Vec<_> = node.inner.leases.expired(term, &up).into_iter().chain(gone).collect();
-    for (name, epoch) in lost {
-        tracing::warn!(node = name, epoch, "lost: it has not renewed its lease");
+    let gone = gone.map(|node| (node, "it is no member any more"));
+    let expired = node.inner.leases.expired(term, &up).into_iter();
+    let expired = expired.map(|node| (node, "it has not renewed its lease"));
+    for ((name, epoch), why) in expired.chain(gone).collect::<Vec<_>>() {
+        tracing::warn!(node = name, epoch, "lost: {why}");
         node.propose(Command::NodeDown(NodeDown { node: name, epoch })).await?;
     }
     reassign(node).await?;

@@ -7,16 +7,19 @@
 //!   anywhere before it was called.
 //! * Raft has threads of its own: what the server does cannot hold its heartbeats up.
 
+pub mod backup;
 mod barrier;
 mod bootstrap;
 pub mod config;
 mod context;
 mod duties;
+pub(crate) mod founders;
 mod handler;
 mod lease;
 mod membership;
 mod network;
 mod propose;
+pub mod room;
 pub mod status;
 
 use std::collections::HashMap;
@@ -33,6 +36,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::backup::Backups;
 use self::barrier::Barrier;
 pub use self::barrier::Unavailable;
 pub use self::bootstrap::JoinBody;
@@ -52,7 +56,8 @@ use crate::limits::BARRIER_MS_MAX;
 use crate::net::message::{Request, Response};
 use crate::net::{CallError, Hello, Peer, Refused};
 use crate::state::Change;
-use crate::store::{LogStore, Observer, OpenError, Store};
+use crate::store::room::Room;
+use crate::store::{LogStore, Machine, Observer, OpenError, Store};
 use crate::types::{NodeId, Types};
 
 /// The server above.
@@ -96,6 +101,8 @@ pub struct Node {
 struct Inner {
     context: Arc<Context>,
     log: LogStore,
+    machine: Machine,
+    backups: Backups,
     application: Arc<OnceLock<Arc<dyn Application>>>,
     proposer: Proposer,
     barrier: Barrier,
@@ -105,6 +112,9 @@ struct Inner {
     epoch: watch::Sender<Option<u64>>,
     /// Why the node does not find its cluster.
     looking: watch::Sender<Option<String>>,
+    /// Why the node takes nothing: its disk is too full.
+    full: watch::Sender<Option<String>>,
+    room: watch::Sender<Room>,
     calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
     /// Connections for calls of the server above, which may take long.
     application_calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
@@ -162,12 +172,15 @@ impl Node {
             .build()
             .map_err(StartError::Threads)?;
         let handle = runtime.handle().clone();
-        let context = Arc::new(Context { config, store, raft: OnceLock::new() });
+        let context =
+            Arc::new(Context { config, store, raft: OnceLock::new(), strangers: Mutex::default() });
         let (proposer, proposals) = Proposer::new();
         let (barrier, barriers) = Barrier::new();
         let inner = Arc::new(Inner {
             context,
             log: log.clone(),
+            machine: machine.clone(),
+            backups: Backups::default(),
             application,
             proposer,
             barrier,
@@ -175,6 +188,8 @@ impl Node {
             applied,
             epoch: watch::Sender::new(None),
             looking: watch::Sender::new(None),
+            full: watch::Sender::new(None),
+            room: watch::Sender::new(Room::default()),
             calls: Mutex::default(),
             application_calls: Mutex::default(),
             stop: CancellationToken::new(),
@@ -208,6 +223,7 @@ impl Node {
             starting.spawn(duties::renew(starting.clone()));
             starting.spawn(duties::lead(starting.clone()));
         });
+        node.spawn(room::watch(node.clone()));
         node.spawn(propose::run(node.clone(), proposals));
         node.spawn(barrier::run(node.clone(), barriers));
         Ok(node)
@@ -386,9 +402,9 @@ impl Node {
         self.inner.context.hello(None)
     }
 
-    /// What answers on a new connection.
-    pub fn answers(&self) -> Answers {
-        Answers::new(self.clone())
+    /// What answers on a new connection of this caller.
+    pub fn answers(&self, caller: &Hello) -> Answers {
+        Answers::new(self.clone(), caller.clone())
     }
 
     /// Ends when the node stops.
@@ -422,12 +438,17 @@ impl Node {
 
     /// Tells the cluster that this node is going, so that nobody waits for its lease to end.
     pub async fn retire(&self) {
-        const PATIENCE: Duration = Duration::from_millis(500);
-        if let (Some(Owner { node, epoch }), false) = (self.owner(), self.config().alone()) {
-            let down = self.propose(Command::NodeDown(NodeDown { node, epoch }));
-            // Without an answer its lease will end.
-            let _ = tokio::time::timeout(PATIENCE, down).await;
+        if let (Some(Owner { epoch, .. }), false) = (self.owner(), self.config().alone()) {
+            self.give_up(epoch).await;
         }
+    }
+
+    /// Tells the cluster that an epoch of this node is over.
+    async fn give_up(&self, epoch: u64) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let down = NodeDown { node: self.name().to_owned(), epoch };
+        // Without an answer its lease will end.
+        let _ = tokio::time::timeout(PATIENCE, self.propose(Command::NodeDown(down))).await;
     }
 
     /// Stops. The store is closed when this returns.

@@ -100,7 +100,8 @@ impl Link {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let failed = |error: io::Error| StreamingError::Unreachable(unreachable(&error));
         let mut file = tokio::fs::File::open(&snapshot.snapshot.path).await.map_err(failed)?;
-        let begin = Request::SnapshotBegin { vote, meta: snapshot.meta };
+        let bytes = snapshot.snapshot.bytes;
+        let begin = Request::SnapshotBegin { vote, meta: snapshot.meta, bytes };
         let mut response = self.snapshot_call(&begin, patience).await?;
         loop {
             match response {

@@ -107,7 +107,7 @@ impl Node {
         if let Some(long) = commands.iter().map(size).find(|bytes| *bytes > COMMAND_BYTES_MAX) {
             return Response::Refused(ProposeError::TooLong(long).to_string());
         }
-        if let Some(problem) = self.without_majority() {
+        if let Some(problem) = self.full().or_else(|| self.without_majority()) {
             return Response::Refused(problem);
         }
         match timeout(patience, raft.client_write(Batch::new(commands))).await {
@@ -294,5 +294,64 @@ impl Node {
                 _ => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Complete, End, Owner, Status};
+    use crate::limits::SNAPSHOT_ENTRIES_DEFAULT;
+    use crate::node::config::{Config, Timing};
+
+    /// A command of an execution that nobody knows, so long.
+    fn command(bytes: usize) -> Command {
+        let with = |text: String| {
+            let end = End {
+                status: Status::Completed,
+                ended_ms: 1,
+                result: None,
+                error: None,
+                output: Text::Inline(text),
+                output_bytes: 0,
+            };
+            let owner = Owner { node: "node1".to_owned(), epoch: 1 };
+            let execution = uuid::Uuid::from_u128(1);
+            Command::Complete(Complete { execution, attempt: 1, owner, end })
+        };
+        let around = size(&with(String::new()));
+        with("x".repeat(bytes - around))
+    }
+
+    #[test]
+    fn a_command_at_the_bound_is_committed_and_one_past_it_is_refused_before_it_is_proposed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            name: "node1".to_owned(),
+            path: dir.path().join("cluster-node1"),
+            advertise: String::new(),
+            peers: Vec::new(),
+            join: None,
+            learner: false,
+            runs_scripts: true,
+            timing: Timing::default(),
+            snapshot_entries: SNAPSHOT_ENTRIES_DEFAULT,
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let node = Node::start(config).unwrap();
+            node.owner_within(Duration::from_secs(20)).await.expect("it leads itself");
+            let (fits, past) = (command(COMMAND_BYTES_MAX), command(COMMAND_BYTES_MAX + 1));
+            let encoded = crate::codec::encode(&fits).len();
+            assert!(encoded <= COMMAND_BYTES_MAX, "{encoded} bytes, more than estimated");
+            assert_eq!(node.propose(fits).await.unwrap().reply, Reply::NoExecution);
+            let error = node.propose(past.clone()).await.unwrap_err().to_string();
+            assert_eq!(error, "a command of 65537 bytes; accepted: 65536");
+            // Nor when another node sends it.
+            let patience = Duration::from_secs(5);
+            let refused = node.propose_here(vec![past], patience).await;
+            assert!(matches!(refused, Response::Refused(why) if why == error));
+            node.stop().await;
+        });
     }
 }

@@ -44,7 +44,7 @@ pub struct Status {
     pub founders: Option<String>,
     /// Fingerprint of that.
     pub fingerprint: Option<u64>,
-    /// What it waits for, when it has not found its cluster.
+    /// What it waits for: its cluster, or room on its disk.
     pub waiting_for: Option<String>,
     /// Every member.
     pub members: Vec<MemberStatus>,
@@ -93,7 +93,7 @@ impl Node {
             member: false,
             founders: None,
             fingerprint: identity.fingerprint,
-            waiting_for: self.inner.looking.borrow().clone(),
+            waiting_for: self.full().or_else(|| self.inner.looking.borrow().clone()),
             members: Vec::new(),
             snapshot_index: 0,
             peer_auth: "none".to_owned(),
@@ -156,6 +156,8 @@ impl Node {
         let mut reasons = Vec::new();
         if let Err(error) = &metrics.running_state {
             reasons.push(format!("Raft has stopped: {error}"));
+        } else if let Some(full) = self.full() {
+            reasons.push(full);
         } else if metrics.current_leader.is_none() {
             reasons.push("the cluster has no leader".to_owned());
         } else if let Some(problem) = self.without_majority() {

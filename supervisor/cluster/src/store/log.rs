@@ -129,6 +129,15 @@ pub(super) fn purged(meta: &sled::Tree) -> Result<Option<LogId>, String> {
     bytes.map(|bytes| decode(&bytes)).transpose().map_err(|error| error.to_string())
 }
 
+/// Makes a log that is empty begin behind an entry.
+pub(super) fn begin_behind(meta: &sled::Tree, last: Option<LogId>, vote: &Vote) -> io::Result<()> {
+    if let Some(last) = last {
+        meta.insert(PURGED, encode(&last)).map_err(io_error)?;
+    }
+    meta.insert(VOTE, encode(vote)).map_err(io_error)?;
+    Ok(())
+}
+
 impl LogStore {
     /// Opens the log and checks that it is whole.
     pub(super) fn open(store: Arc<Inner>) -> Result<Self, String> {
@@ -221,6 +230,12 @@ impl LogStore {
             bytes.extend_from_slice(&value);
         }
         if pieces == 0 { Ok(None) } else { Ok(Some((unseal(index, &bytes)?, bytes.len()))) }
+    }
+
+    /// Entries from `start` on, at most `bytes_max` of them but at least one if there is one.
+    pub(crate) fn read_from(&self, start: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let end = self.ends.lock().last.as_ref().map_or(0, |id| id.index() + 1);
+        self.entries(start, end, bytes_max)
     }
 
     /// Reads entries from `start` up to, not including, `end`, at most `bytes_max` of them but at

@@ -24,10 +24,13 @@ mod log;
 mod machine;
 mod mark;
 mod redo;
+pub mod room;
+pub(crate) mod rowfile;
 pub mod snapshot;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,12 +43,16 @@ use self::journal::Journal;
 use self::lock::Lock;
 pub use self::lock::LockError;
 pub use self::log::LogStore;
-pub use self::machine::{Machine, Observer, SnapshotBuilder};
+pub(crate) use self::machine::OWN_ROWS;
+pub use self::machine::{Machine, Observer, Position, SnapshotBuilder};
 use self::mark::Mark;
 use self::redo::Redo;
+use self::snapshot::SnapshotFile;
 use self::sync::Syncer;
+pub use self::view::Ended;
 use crate::limits::{PAGE_CACHE_BYTES, SLED_SEGMENT_BYTES};
 use crate::state::StateError;
+use crate::types::Vote;
 
 /// Where the rows of the state machine are, below the store.
 const STATE: &str = "state";
@@ -217,6 +224,30 @@ impl Store {
             .map_err(|problem| OpenError::Damaged { path: self.inner.path.clone(), problem })
     }
 
+    /// Makes a store that holds nothing begin at a snapshot, as if its log had been compacted there.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn begin_at(
+        &self,
+        snapshot: &SnapshotFile,
+        vote: &Vote,
+        identity: Identity,
+    ) -> io::Result<()> {
+        struct Deaf;
+        impl Observer for Deaf {
+            fn applied(&self, _: u64, _: &[crate::state::Change]) {}
+            fn replaced(&self, _: u64) {}
+        }
+        let machine = self.machine(Arc::new(Deaf)).map_err(io_error)?;
+        let (last, _) = machine.replace(snapshot)?;
+        log::begin_behind(&self.inner.meta, last, vote)?;
+        identity.save(&self.inner.meta)?;
+        *self.inner.identity.lock() = identity;
+        self.inner.syncer.begin_blocking()
+    }
+
     /// The rows of the state machine, for reading: those of one life of the state machine, also
     /// when a snapshot takes their place meanwhile.
     pub fn rows(&self) -> sled::Tree {
@@ -240,6 +271,14 @@ impl Store {
             hash.update(&value);
         }
         Ok(hash.finalize())
+    }
+
+    /// Bytes of the rows on disk: more than they are, and not less by much than a copy of them.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn state_bytes(&self) -> Result<u64, StateError> {
+        Ok(self.inner.state_db.size_on_disk()?)
     }
 
     /// Bytes on disk, snapshots not included.
@@ -316,7 +355,7 @@ fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree, Redo), String> {
 }
 
 /// Makes the names in a directory durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
