@@ -132,6 +132,10 @@ pub const BACKUP_STALL_MS_MAX: u64 = 30_000;
 /// Bytes of a disk that are left free, at most.
 pub const DISK_RESERVE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
+/// Bytes that are left free at least: what the databases have in memory and still have to write.
+/// Of a disk that is not much larger, a half.
+pub const DISK_RESERVE_BYTES_MIN: u64 = 2 * (JOURNAL_SEGMENT_BYTES + SLED_SEGMENT_BYTES) as u64;
+
 /// Of a smaller disk one part of so many is left free.
 pub const DISK_RESERVE_SHARE: u64 = 20;
 

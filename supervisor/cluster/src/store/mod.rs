@@ -278,7 +278,8 @@ impl Store {
     /// # Errors
     /// [`StateError`].
     pub fn state_bytes(&self) -> Result<u64, StateError> {
-        Ok(self.inner.state_db.size_on_disk()?)
+        // What is not written yet is in one segment.
+        Ok(self.inner.state_db.size_on_disk()? + SLED_SEGMENT_BYTES as u64)
     }
 
     /// Bytes on disk, snapshots not included.

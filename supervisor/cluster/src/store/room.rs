@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::limits::{DISK_RESERVE_BYTES_MAX, DISK_RESERVE_SHARE};
+use crate::limits::{DISK_RESERVE_BYTES_MAX, DISK_RESERVE_BYTES_MIN, DISK_RESERVE_SHARE};
 
 /// The room of a file system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,7 +26,8 @@ impl Room {
 
     /// Bytes that are left alone, so that a vote, a mark and an orderly end always fit.
     pub fn reserve(&self) -> u64 {
-        (self.total / DISK_RESERVE_SHARE).min(DISK_RESERVE_BYTES_MAX)
+        let share = self.total / DISK_RESERVE_SHARE;
+        share.clamp(DISK_RESERVE_BYTES_MIN, DISK_RESERVE_BYTES_MAX).min(self.total / 2)
     }
 }
 
@@ -37,7 +38,11 @@ mod tests {
     #[test]
     fn the_reserve_is_a_share_of_a_small_disk_and_bounded_on_a_large_one() {
         let of = |total| Room { free: 0, total }.reserve();
-        assert_eq!(of(DISK_RESERVE_SHARE * 1000), 1000);
+        let small = DISK_RESERVE_BYTES_MIN * DISK_RESERVE_SHARE;
+        assert_eq!(of(small), DISK_RESERVE_BYTES_MIN);
+        assert_eq!(of(small - 1), DISK_RESERVE_BYTES_MIN);
+        assert_eq!(of(small + DISK_RESERVE_SHARE), DISK_RESERVE_BYTES_MIN + 1);
+        assert_eq!(of(2 * DISK_RESERVE_BYTES_MIN - 2), DISK_RESERVE_BYTES_MIN - 1);
         let large = DISK_RESERVE_BYTES_MAX * DISK_RESERVE_SHARE;
         assert_eq!(of(large), DISK_RESERVE_BYTES_MAX);
         assert_eq!(of(large + DISK_RESERVE_SHARE), DISK_RESERVE_BYTES_MAX);
