@@ -120,8 +120,11 @@ fn encode(writes: &Writes) -> Vec<u8> {
     bytes
 }
 
+/// A key, its new value, and what follows.
+type Decoded<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
+
 /// The first change and what follows.
-fn decode(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     let (key_length, rest) = bytes.split_first_chunk()?;
     let (value_length, rest) = rest.split_first_chunk()?;
     let (key, rest) = rest.split_at_checked(u32::from_le_bytes(*key_length) as usize)?;
