@@ -122,14 +122,15 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::DISK_RESERVE_SHARE;
+    use crate::limits::{DISK_RESERVE_BYTES_MIN, DISK_RESERVE_SHARE};
 
     #[test]
     fn a_disk_is_full_one_byte_below_the_reserve_and_has_room_again_with_a_margin() {
-        let of = |free| Room { free, total: DISK_RESERVE_SHARE * 1_000_000 };
-        assert!(!judge(of(1_000_000), false));
-        assert!(judge(of(999_999), false));
-        let enough = 1_000_000 + 1_000_000 / DISK_MARGIN_SHARE;
+        const RESERVE: u64 = 2 * DISK_RESERVE_BYTES_MIN;
+        let of = |free| Room { free, total: DISK_RESERVE_SHARE * RESERVE };
+        assert!(!judge(of(RESERVE), false));
+        assert!(judge(of(RESERVE - 1), false));
+        let enough = RESERVE + RESERVE / DISK_MARGIN_SHARE;
         assert!(judge(of(enough - 1), true));
         assert!(!judge(of(enough), true));
     }
