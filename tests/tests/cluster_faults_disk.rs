@@ -201,19 +201,20 @@ async fn a_single_server_with_a_full_disk_refuses_writes_shows_what_it_has_and_g
     cluster.agreed(&[1]).await;
     cluster.ready(&[1]).await;
     must_put(&cluster, 1, 1, "before").await;
-    // Room for the log, and too little for a backup.
-    cluster.fill(1, cluster.room(1).reserve() + 128 * 1024);
+    let long = "await new Promise(done => setTimeout(done, 3000)); 'kept'";
+    let running = cluster.submit(1, long).await;
+    // Too little for a backup, before it is too little for anything.
+    cluster.fill(1, cluster.room(1).reserve() + 4096);
     let (node, out) = (format!("--node={}", address(1)), cluster.file("no.backup"));
     let out = format!("--out={}", out.display());
     let refused = cluster.operate(&[&node, "backup", &out]).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.err.contains("make room, or ask another node"), "{refused:?}");
-    must_put(&cluster, 1, 1, "before").await;
-    let long = "await new Promise(done => setTimeout(done, 3000)); 'kept'";
-    let running = cluster.submit(1, long).await;
     cluster.fill(1, LITTLE);
     until_full(&cluster, 1).await;
+    let asked = Instant::now();
     let refused = put(&cluster, 1, 2, "refused").await.unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.body["error"].as_str().unwrap().contains(SAID), "{refused:?}");
     let refused = cluster.exec(1, "1", 5).await.unwrap();

@@ -147,3 +147,7 @@ pub const DISK_LOOK_MS: u64 = 500;
 
 /// A disk that was too full must have one part of so many of the reserve more than that.
 pub const DISK_MARGIN_SHARE: u64 = 4;
+
+/// How long a command waits for room on a full disk when nobody else could commit it, in
+/// milliseconds.
+pub const FULL_MS_MAX: u64 = 1_000;

@@ -5,7 +5,7 @@
 //!   checked, then renamed, and the directory is synced. So a file under the name is a whole backup,
 //!   whenever the process or the machine stops, and an older one of that name stays until then.
 //! * The file is for its owner alone: it holds scripts and what they printed.
-//! * Given up, it leaves nothing.
+//! * Given up, it leaves nothing; killed, a file whose name says that it is partial.
 
 use std::fs::File;
 use std::io;
@@ -51,7 +51,7 @@ impl Partial {
         let name = path.file_name().filter(|_| !path.is_dir());
         let name = name.ok_or_else(|| SaveError::Name(path.to_owned()))?;
         let mut partial = name.to_owned();
-        partial.push(format!(".partial-{}", std::process::id()));
+        partial.push(format!(".partial-{}", uuid::Uuid::new_v4().simple()));
         let temporary = path.with_file_name(partial);
         let options = || File::options().write(true).create_new(true).mode(0o600).clone();
         let file = options()

@@ -137,7 +137,7 @@ async fn renewal(node: &Node, epoch: u64) -> Option<bool> {
 
 impl Node {
     /// Whether nobody else votes: what this node gives away, nobody could take.
-    fn votes_alone(&self) -> bool {
+    pub(super) fn votes_alone(&self) -> bool {
         let Some(metrics) = self.metrics() else { return true };
         metrics.membership_config.membership().voter_ids().nth(1).is_none()
     }

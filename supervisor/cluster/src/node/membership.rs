@@ -19,6 +19,7 @@ use super::Node;
 use super::bootstrap::{JoinBody, statuses};
 use super::config::check_address;
 use crate::limits::{LEASE_MS, NODE_NAME_BYTES_MAX, PROPOSE_MS_MAX};
+use crate::net::CallError;
 use crate::net::message::{Join, Request, Response};
 use crate::state::nodes;
 use crate::types::{Member, NodeId, check_name};
@@ -101,10 +102,13 @@ impl Node {
 
     async fn ask_leader(&self, request: Request) -> Result<(), MembershipError> {
         let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX / 2);
+        // Who joins twice or leaves twice does so once.
+        let again = matches!(request, Request::Join(_) | Request::Leave { .. });
+        let mut unknown = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(MembershipError::NoLeader);
+                return Err(unknown.map_or(MembershipError::NoLeader, MembershipError::Unknown));
             }
             let response: Response = match self.leader() {
                 None => Response::NotLeader(None),
@@ -117,17 +121,28 @@ impl Node {
                     _ => return Err(refused("no change of the membership")),
                 },
                 Some(leader) => match self.peer(&leader) {
-                    Some(peer) => peer
-                        .call(&request, Duration::from_millis(PROPOSE_MS_MAX))
-                        .await
-                        .unwrap_or_else(|error| Response::Unknown(error.to_string())),
+                    Some(peer) => {
+                        match peer.call(&request, Duration::from_millis(PROPOSE_MS_MAX)).await {
+                            Ok(response) => response,
+                            // Nothing was asked: it may be gone, and another about to lead.
+                            Err(CallError::Unreachable { .. }) => Response::NotLeader(None),
+                            Err(error) => Response::Unknown(error.to_string()),
+                        }
+                    }
                     None => Response::NotLeader(None),
                 },
             };
             match response {
                 Response::Done => return Ok(()),
                 Response::Refused(problem) => return Err(MembershipError::Refused(problem)),
-                Response::Unknown(problem) => return Err(MembershipError::Unknown(problem)),
+                Response::Unknown(problem) if !again => {
+                    return Err(MembershipError::Unknown(problem));
+                }
+                Response::Unknown(problem) => {
+                    // The leader may just be gone, and another about to lead.
+                    unknown = Some(problem);
+                    sleep(Duration::from_millis(50).min(left)).await;
+                }
                 _ => sleep(Duration::from_millis(50).min(left)).await,
             }
         }

@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::Node;
 use crate::command::{Batch, Command, Reply, Text};
 use crate::limits::{
-    COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, PROPOSALS_IN_FLIGHT_MAX, PROPOSALS_QUEUED_MAX,
-    PROPOSE_MS_MAX,
+    COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, FULL_MS_MAX, PROPOSALS_IN_FLIGHT_MAX,
+    PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
 };
 use crate::net::CallError;
 use crate::net::message::{Request, Response};
@@ -46,6 +46,9 @@ pub enum ProposeError {
     /// The node is stopping.
     #[error("this node is stopping")]
     Stopping,
+    /// The disk is too full, and there is nobody else to commit it. Nothing was proposed.
+    #[error("{0}")]
+    Full(String),
     /// The command is too long to be committed. Nothing was proposed.
     #[error("a command of {0} bytes; accepted: {COMMAND_BYTES_MAX}")]
     TooLong(usize),
@@ -83,6 +86,14 @@ impl Node {
         let bytes = size(&command);
         if bytes > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLong(bytes));
+        }
+        // Where others vote, one of them leads soon.
+        if self.is_full() && self.votes_alone() {
+            // Those who ask again and again are slowed down.
+            let patience = Duration::from_millis(FULL_MS_MAX);
+            if timeout(patience, self.room_returns()).await.is_err() {
+                return Err(ProposeError::Full(self.full().unwrap_or_default()));
+            }
         }
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX);

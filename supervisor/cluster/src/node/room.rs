@@ -14,11 +14,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Node;
 use crate::limits::{DISK_LOOK_MS, DISK_MARGIN_SHARE};
 use crate::store::room::Room;
+
+/// How long a leader that has handed leadership over keeps it if it gets it again.
+const MAKE_WAY_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long it waits before it tries again to hand it over.
+const MAKE_WAY_RETRY: Duration = Duration::from_secs(2);
 
 /// Whether a disk is too full, when it was or was not the last time.
 fn judge(room: Room, was_full: bool) -> bool {
@@ -46,13 +52,14 @@ fn reason(path: &Path, room: Room) -> String {
 pub fn too_full(path: &Path) -> std::io::Result<Option<String>> {
     let nearest = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let room = Room::of(nearest)?;
-    Ok(judge(room, true).then(|| reason(path, room)))
+    Ok(judge(room, false).then(|| reason(path, room)))
 }
 
 /// Looks after the room, as long as the node runs.
 pub async fn watch(node: Node) {
     let mut every = interval(Duration::from_millis(DISK_LOOK_MS));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut make_way_at = Instant::now();
     loop {
         every.tick().await;
         let path = node.store().path().to_owned();
@@ -76,23 +83,20 @@ pub async fn watch(node: Node) {
         }
         node.inner.room.send_replace(room);
         node.inner.full.send_replace(reason);
-        if was_full != full
-            && let Some(raft) = node.raft()
-        {
+        if let Some(raft) = node.raft() {
             raft.runtime_config().elect(!full);
         }
-        if full {
-            make_way(&node).await;
+        if full && node.is_leader() && Instant::now() >= make_way_at {
+            // If it comes back soon, the others are no better off.
+            let again = match node.transfer_to(None).await {
+                Ok(()) => MAKE_WAY_AGAIN,
+                Err(error) => {
+                    tracing::warn!(%error, "leadership stays here, with a full disk");
+                    MAKE_WAY_RETRY
+                }
+            };
+            make_way_at = Instant::now() + again;
         }
-    }
-}
-
-/// Lets another lead.
-async fn make_way(node: &Node) {
-    if node.is_leader()
-        && let Err(error) = node.transfer_to(None).await
-    {
-        tracing::debug!(%error, "leadership stays with a full disk");
     }
 }
 

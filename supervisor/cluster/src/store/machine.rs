@@ -61,6 +61,8 @@ struct Shared {
     position: Position,
     /// Who reads all rows at the moment.
     views: Views,
+    /// Whether there was no room for the last snapshot that was wanted.
+    no_room: bool,
 }
 
 impl std::fmt::Debug for Machine {
@@ -391,11 +393,15 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
         let machine = self.clone();
-        let room = tokio::task::spawn_blocking(move || machine.room_for_snapshot());
-        match room.await {
-            Ok(Err(problem)) if !force => {
-                // It is asked for again with the next entries.
-                tracing::warn!(%problem, "the log is not compacted");
+        let room = tokio::task::spawn_blocking(move || machine.room_for_snapshot()).await;
+        // It is asked for again after as many entries: said once.
+        let problem = room.ok().and_then(Result::err);
+        let said = std::mem::replace(&mut self.shared.lock().no_room, problem.is_some());
+        match problem {
+            Some(problem) if !force => {
+                if !said {
+                    tracing::warn!(%problem, "the log is not compacted until there is room");
+                }
                 None
             }
             _ => Some(self.get_snapshot_builder().await),
