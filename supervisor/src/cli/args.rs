@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
+use mcp_v8_cluster::auth::{NODE_FLAGS, OPERATOR_FLAGS, Sources};
 use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
 use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
 use mcp_v8_cluster::types::check_name;
@@ -185,6 +186,30 @@ pub struct Args {
     )]
     pub snapshot_entries: u64,
 
+    /// A file with the secret that all nodes of the cluster share: 32 bytes or more that cannot be
+    /// guessed (openssl rand -hex 32), readable by its owner only. Nodes and operators prove it to
+    /// each other with every message; it hides nothing
+    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
+    pub cluster_secret_file: Option<PathBuf>,
+
+    /// This node's certificate for TLS on the cluster port, in PEM, with what is between it and the
+    /// authority. It must name the host in --advertise-addr, and be for servers and clients both
+    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
+    pub cluster_tls_cert: Option<PathBuf>,
+
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
+    pub cluster_tls_key: Option<PathBuf>,
+
+    /// The authority whose certificates nodes and operators must show, in PEM. It should sign for
+    /// nobody else
+    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
+    pub cluster_tls_ca: Option<PathBuf>,
+
+    /// `required`: do not start a cluster port without a secret or certificates
+    #[arg(long, value_enum, default_value_t = ClusterAuth::Optional, help_heading = CLUSTER)]
+    pub cluster_auth: ClusterAuth,
+
     /// Instructions that clients show to their model, or @FILE (`@@` for a leading `@`)
     #[arg(long, value_name = "TEXT", help_heading = TEXTS)]
     pub instructions: Option<String>,
@@ -217,6 +242,15 @@ pub enum HeapStore {
     S3,
 }
 
+/// Whether the cluster port must ask for proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClusterAuth {
+    /// The server does not start without something to prove.
+    Required,
+    /// Without anything it starts and warns.
+    Optional,
+}
+
 /// Things to do besides serving.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
@@ -231,7 +265,8 @@ pub enum Command {
 #[command(after_help = "Examples:\n  \
     mcp-v8 cluster --node=10.0.0.1:4000 status\n  \
     mcp-v8 cluster --node=10.0.0.1:4000 leave node3\n\n\
-    Exit code 0: done; 1: the cluster refused; 2: the node was not reached.")]
+    Nodes that share a secret or speak TLS ask operators for the same; status is shown to all.\n\n\
+    Exit code 0: done; 1: the cluster refused; 2: the node was not reached, or not trusted.")]
 pub struct ClusterArgs {
     /// The cluster port of any member
     #[arg(long, value_name = "HOST:PORT", global = true, default_value = "127.0.0.1:4000")]
@@ -241,9 +276,62 @@ pub struct ClusterArgs {
     #[arg(long, global = true)]
     pub json: bool,
 
+    /// The secret that the nodes share [env: MCP_V8_CLUSTER_SECRET_FILE]
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        env = "MCP_V8_CLUSTER_SECRET_FILE",
+        hide_env = true
+    )]
+    pub secret_file: Option<PathBuf>,
+
+    /// A certificate to show to nodes that speak TLS, in PEM [env: MCP_V8_CLUSTER_TLS_CERT]
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        env = "MCP_V8_CLUSTER_TLS_CERT",
+        hide_env = true
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Its private key [env: MCP_V8_CLUSTER_TLS_KEY]
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        env = "MCP_V8_CLUSTER_TLS_KEY",
+        hide_env = true
+    )]
+    pub tls_key: Option<PathBuf>,
+
+    /// The authority of the nodes' certificates [env: MCP_V8_CLUSTER_TLS_CA]
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        env = "MCP_V8_CLUSTER_TLS_CA",
+        hide_env = true
+    )]
+    pub tls_ca: Option<PathBuf>,
+
     /// What to do
     #[command(subcommand)]
     pub command: ClusterCommand,
+}
+
+impl ClusterArgs {
+    /// How the operator proves to belong to the cluster.
+    pub fn auth(&self) -> Sources {
+        Sources {
+            flags: &OPERATOR_FLAGS,
+            secret: self.secret_file.clone(),
+            cert: self.tls_cert.clone(),
+            key: self.tls_key.clone(),
+            ca: self.tls_ca.clone(),
+        }
+    }
 }
 
 /// What `mcp-v8 cluster` does.
@@ -331,6 +419,10 @@ impl Args {
     /// # Errors
     /// A sentence for the user.
     pub fn check(&self) -> Result<(), String> {
+        if self.command.is_some() {
+            // What is in the environment may be for a server.
+            return Ok(());
+        }
         if self.http_port.is_some() && self.http_port == self.sse_port {
             return Err("--http-port and --sse-port name the same port; give two".to_owned());
         }
@@ -341,6 +433,11 @@ impl Args {
                 ("--join", self.join.is_some()),
                 ("--join-as-learner", self.join_as_learner),
                 ("--metadata-only", self.metadata_only),
+                ("--cluster-secret-file", self.cluster_secret_file.is_some()),
+                ("--cluster-tls-cert", self.cluster_tls_cert.is_some()),
+                ("--cluster-tls-key", self.cluster_tls_key.is_some()),
+                ("--cluster-tls-ca", self.cluster_tls_ca.is_some()),
+                ("--cluster-auth=required", self.cluster_auth == ClusterAuth::Required),
             ];
             return match given.iter().find(|(_, given)| *given) {
                 Some((flag, _)) => {
@@ -394,6 +491,14 @@ impl Args {
                 election_max: self.election_timeout_max,
             },
             snapshot_entries: self.snapshot_entries,
+            auth: Sources {
+                flags: &NODE_FLAGS,
+                secret: self.cluster_secret_file.clone(),
+                cert: self.cluster_tls_cert.clone(),
+                key: self.cluster_tls_key.clone(),
+                ca: self.cluster_tls_ca.clone(),
+            },
+            auth_required: self.cluster_auth == ClusterAuth::Required,
         }
     }
 }

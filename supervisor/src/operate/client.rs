@@ -1,10 +1,18 @@
 //! Requests to the cluster port of a node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_v8_cluster::auth::proof::{self, NONCE, PROOF, Signed};
+use mcp_v8_cluster::auth::{AuthError, Credentials, Sources, now_ms};
+use mcp_v8_cluster::hex;
+use mcp_v8_cluster::net::ask::{AskError, check_answer, said};
 use mcp_v8_cluster::node::config::check_address;
 use mcp_v8_cluster::node::status::Status;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use uuid::Uuid;
 
 /// How long an answer may take: the leader commits before it answers.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -15,9 +23,20 @@ pub enum OperateError {
     /// The address is none.
     #[error("--node: '{0}' is not host:port; give the cluster port of any member")]
     Address(String),
+    /// What is to be proven cannot be.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The node does not answer.
     #[error("{address} is not reached: {problem}; is it the cluster port of a running node?")]
     Unreachable {
+        /// Where.
+        address: String,
+        /// Why.
+        problem: String,
+    },
+    /// The node does not show that it is of the cluster.
+    #[error("{address} is not trusted: {problem}")]
+    Unproven {
         /// Where.
         address: String,
         /// Why.
@@ -33,48 +52,96 @@ impl OperateError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
-            Self::Address(_) | Self::Unreachable { .. } => 2,
+            Self::Address(_) | Self::Auth(_) | Self::Unreachable { .. } | Self::Unproven { .. } => {
+                2
+            }
         }
     }
 }
 
 /// A node to ask.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     address: String,
     http: reqwest::Client,
+    credentials: Arc<Credentials>,
 }
 
 impl Client {
-    /// The node whose cluster port is at `address`.
-    pub fn new(address: &str) -> Result<Self, OperateError> {
+    /// The node whose cluster port is at `address`, asked with this proof.
+    pub fn new(address: &str, sources: &Sources) -> Result<Self, OperateError> {
         check_address("node", address).map_err(|_| OperateError::Address(address.to_owned()))?;
+        let credentials = Credentials::load(sources, None)?;
         // Somebody may have installed one already; then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
-        let http = http.map_err(|error| OperateError::Unreachable {
+        let mut http = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+        if let Some(tls) = &credentials.tls {
+            http = http.tls_backend_preconfigured((*tls.client()).clone());
+        }
+        let http = http.build().map_err(|error| OperateError::Unreachable {
             address: address.to_owned(),
             problem: error.to_string(),
         })?;
-        Ok(Self { address: address.to_owned(), http })
+        Ok(Self { address: address.to_owned(), http, credentials: Arc::new(credentials) })
     }
 
-    fn failed(&self, error: &reqwest::Error) -> OperateError {
-        let mut problem = error.to_string();
-        // The reason ("connection refused") is in the sources.
-        let mut source = std::error::Error::source(error);
-        while let Some(inner) = source {
-            problem = format!("{problem}: {inner}");
-            source = inner.source();
+    /// Another node, asked with the same proof.
+    pub fn at(&self, address: &str) -> Self {
+        Self { address: address.to_owned(), ..self.clone() }
+    }
+
+    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> OperateError {
+        self.asked(AskError::from_error(error))
+    }
+
+    fn asked(&self, error: AskError) -> OperateError {
+        let address = self.address.clone();
+        match error {
+            AskError::Unreachable(problem) => OperateError::Unreachable { address, problem },
+            AskError::Unproven(problem) => OperateError::Unproven { address, problem },
+            AskError::Denied(problem) => OperateError::Refused(problem),
         }
-        OperateError::Unreachable { address: self.address.clone(), problem }
+    }
+
+    /// Sends a request, with proof for the process `to` if there is a secret, and checks that of its
+    /// answer.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        to: Option<Uuid>,
+    ) -> Result<(StatusCode, Vec<u8>), OperateError> {
+        let scheme = if self.credentials.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{path}", self.address);
+        let mut request = self.http.request(method.clone(), url);
+        let mut nonce = None;
+        if let Some(secret) = &self.credentials.secret {
+            let fresh = *nonce.insert(proof::nonce().map_err(|error| self.failed(&error))?);
+            request = request.header(NONCE, hex::encode(&fresh));
+            if let Some(to) = to {
+                let signed = Signed { method: method.as_str(), path, body: &body, nonce: &fresh };
+                request = request.header(AUTHORIZATION, signed.authorization(secret, to, now_ms()));
+            }
+        }
+        let request = request.header(CONTENT_TYPE, "application/json").body(body);
+        let answer = request.send().await.map_err(|error| self.failed(&error))?;
+        let status = answer.status();
+        let proof = answer.headers().get(PROOF).cloned();
+        let body = answer.bytes().await.map_err(|error| self.failed(&error))?;
+        let proof = proof.as_ref().map(HeaderValue::as_bytes);
+        check_answer(&self.credentials, nonce.as_ref(), status, &body, proof)
+            .map_err(|error| self.asked(error))?;
+        Ok((status, body.to_vec()))
     }
 
     /// What the node says about itself.
     pub async fn status(&self) -> Result<Status, OperateError> {
-        let url = format!("http://{}/raft/status", self.address);
-        let answer = self.http.get(url).send().await.map_err(|error| self.failed(&error))?;
-        answer.json().await.map_err(|error| self.failed(&error))
+        let (code, body) = self.send(Method::GET, "/raft/status", Vec::new(), None).await?;
+        if code == StatusCode::BAD_REQUEST {
+            return Err(OperateError::Refused(said(&body)));
+        }
+        serde_json::from_slice(&body).map_err(|error| self.failed(&error))
     }
 
     /// What the leader says about itself: only it knows how far the others are.
@@ -83,7 +150,7 @@ impl Client {
         let leader = status.leader_id.as_ref().and_then(|leader| status.peer_addrs.get(leader));
         match leader {
             Some(address) if status.leader_id.as_ref() != Some(&status.node_id) => {
-                Ok(Self::new(address)?.status().await.unwrap_or(status))
+                Ok(self.at(address).status().await.unwrap_or(status))
             }
             _ => Ok(status),
         }
@@ -91,15 +158,13 @@ impl Client {
 
     /// Asks for a change.
     pub async fn post(&self, path: &str, body: &Value) -> Result<(), OperateError> {
-        let url = format!("http://{}{path}", self.address);
-        let request = self.http.post(url).json(body);
-        let answer = request.send().await.map_err(|error| self.failed(&error))?;
-        if answer.status().is_success() {
-            return Ok(());
-        }
-        let status = answer.status();
-        let body: Value = answer.json().await.unwrap_or_default();
-        let error = body["error"].as_str().map(str::to_owned);
-        Err(OperateError::Refused(error.unwrap_or_else(|| status.to_string())))
+        // A proof names the process that it is for.
+        let to = match &self.credentials.secret {
+            Some(_) => self.status().await?.instance,
+            None => None,
+        };
+        let body = body.to_string().into_bytes();
+        let (status, body) = self.send(Method::POST, path, body, to).await?;
+        if status.is_success() { Ok(()) } else { Err(OperateError::Refused(said(&body))) }
     }
 }

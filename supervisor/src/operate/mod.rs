@@ -3,7 +3,7 @@
 //! # Contract
 //! * Talks to the cluster port of one node; what the leader must do is passed on there.
 //! * A table by default, JSON with `--json`. Exit code 0: done; 1: refused, with what to do next; 2:
-//!   the node was not reached.
+//!   the node was not reached, or does not prove what the operator does.
 
 mod client;
 mod table;
@@ -32,15 +32,16 @@ pub async fn run(args: ClusterArgs) -> ExitCode {
 }
 
 async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
-    let client = Client::new(&args.node)?;
+    let client = Client::new(&args.node, &args.auth())?;
     match &args.command {
         ClusterCommand::Status => {
             let asked = client.status().await?;
             let mut statuses = Vec::new();
             for member in &asked.members {
-                let status = match Client::new(&member.address) {
-                    Ok(client) if member.name != asked.node_id => client.status().await.ok(),
-                    _ => Some(asked.clone()),
+                let status = if member.name == asked.node_id {
+                    Some(asked.clone())
+                } else {
+                    client.at(&member.address).status().await.ok()
                 };
                 statuses.push((member.name.clone(), member.address.clone(), status));
             }
@@ -115,6 +116,10 @@ fn shown(asked: &Status, statuses: &[Seen]) -> String {
     let cluster = asked.cluster_id.map_or("not formed yet".to_owned(), |id| id.to_string());
     let leader = asked.leader_id.as_deref().unwrap_or("none");
     let mut text = format!("cluster {cluster}, leader {leader}\n\n{}", table(&head, &rows));
+    if asked.peer_auth == "none" {
+        text += "\n\nNothing is proven between nodes (peer_auth none): whoever reaches a cluster port \
+                 can join and remove nodes";
+    }
     if let Some(waiting) = &asked.waiting_for {
         text += &format!("\n\n{}: {waiting}", asked.node_id);
     }

@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::Node;
-use super::bootstrap::{JoinBody, statuses};
+use super::asking::{JoinBody, status_of};
 use super::config::check_address;
 use crate::limits::{LEASE_MS, PROPOSE_MS_MAX};
+use crate::net::ask::AskError;
 use crate::net::message::{Join, Request, Response};
 use crate::types::{Member, NodeId, check_name};
 
@@ -232,13 +233,15 @@ impl Node {
 
     /// Asks a node for its disk, when whoever lets it in does not say.
     async fn ask_disk(&self, join: &Join) -> Result<Uuid, MembershipError> {
-        let status =
-            statuses([join.address.clone()]).await.remove(&join.address).ok_or_else(|| {
-                refused(format!(
-                    "{} does not answer GET /raft/status; start the node first",
-                    join.address
-                ))
-            })?;
+        let status = status_of(&self.inner.context, &join.address).await.map_err(|error| {
+            let address = &join.address;
+            match error {
+                AskError::Unreachable(_) => refused(format!(
+                    "{address} does not answer GET /raft/status; start the node first"
+                )),
+                error => refused(format!("{address}: {error}")),
+            }
+        })?;
         if status.node_id == join.name {
             Ok(status.storage_id)
         } else {
