@@ -339,10 +339,7 @@ impl Cluster {
             .arg(format!("--cluster-port={CLUSTER_PORT}"))
             .arg(format!("--session-db-path={}", node.disk.display()))
             .args(&*node.flags.lock().unwrap())
-            .env(
-                "RUST_LOG",
-                std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned()),
-            )
+            .env("RUST_LOG", log_level())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -676,6 +673,12 @@ impl Cluster {
     pub async fn get_tags(&self, node: usize, heap: &str, limit: Duration) -> Answered {
         self.get_within(node, &format!("/api/heaps/{heap}/tags"), limit).await
     }
+}
+
+/// What nodes log. Tests read it, so that it cannot be off.
+fn log_level() -> String {
+    let chosen = std::env::var("RUST_LOG").ok().filter(|level| level != "off");
+    chosen.unwrap_or_else(|| "info,openraft=error".to_owned())
 }
 
 /// The one node that says it leads, if all others name it.

@@ -138,8 +138,8 @@ impl Client {
     /// What the node says about itself.
     pub async fn status(&self) -> Result<Status, OperateError> {
         let (code, body) = self.send(Method::GET, "/raft/status", Vec::new(), None).await?;
-        if code == StatusCode::BAD_REQUEST {
-            return Err(OperateError::Refused(said(&body)));
+        if !code.is_success() {
+            return Err(self.asked(AskError::refused(code, &body)));
         }
         serde_json::from_slice(&body).map_err(|error| self.failed(&error))
     }

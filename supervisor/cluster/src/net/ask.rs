@@ -47,6 +47,16 @@ impl AskError {
     }
 }
 
+impl AskError {
+    /// Of an answer that is a refusal: for want of proof, which says so by its `reason`, or for
+    /// something else.
+    pub fn refused(status: StatusCode, body: &[u8]) -> Self {
+        let json = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+        let problem = format!("{} ({status})", said(body));
+        if json["reason"].is_string() { Self::Denied(problem) } else { Self::Unreachable(problem) }
+    }
+}
+
 /// An error with what it wraps.
 fn whole(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -124,7 +134,7 @@ impl<'a> Ask<'a> {
 /// Whether an answer to a request with this nonce counts.
 ///
 /// # Errors
-/// [`AskError::Unproven`]; [`AskError::Denied`] with what the answer says, if it is a refusal.
+/// [`AskError::Unproven`]; what the answer says, if it is a refusal.
 pub fn check_answer(
     credentials: &Credentials,
     nonce: Option<&Nonce>,
@@ -136,6 +146,9 @@ pub fn check_answer(
     if proof::answer_proven(secret, nonce, status.as_u16(), body, proof) {
         return Ok(());
     }
+    if !status.is_success() {
+        return Err(AskError::refused(status, body));
+    }
     let problem = match proof {
         None => {
             "its answer proves no secret: start it with our --cluster-secret-file, or this one \
@@ -143,11 +156,7 @@ pub fn check_answer(
         }
         Some(_) => "it has another secret: give all nodes and operators the same",
     };
-    if status.is_success() {
-        Err(AskError::Unproven(problem.to_owned()))
-    } else {
-        Err(AskError::Denied(format!("{} ({status}); {problem}", said(body))))
-    }
+    Err(AskError::Unproven(problem.to_owned()))
 }
 
 /// What a refusal says: `error` of its JSON, or as much of its text as fits a line.

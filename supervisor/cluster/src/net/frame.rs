@@ -48,6 +48,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { stream, buffer: BytesMut::with_capacity(64 * 1024), seal }
     }
 
+    /// What checks the frames that were not read yet.
+    pub fn into_seal(self) -> Option<Seal> {
+        self.seal
+    }
+
     /// The next frame; `None` when the other side has closed between two.
     ///
     /// # Errors

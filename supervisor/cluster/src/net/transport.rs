@@ -123,7 +123,8 @@ fn refusal(error: &io::Error) -> Refusal {
 
 /// Answers a plain HTTP request.
 async fn tell_plainly(mut stream: TcpStream) -> io::Result<()> {
-    let body = serde_json::json!({ "error": TLS_NEEDED }).to_string();
+    let reason = Reason::Plaintext.as_str();
+    let body = serde_json::json!({ "error": TLS_NEEDED, "reason": reason }).to_string();
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          connection: close\r\n\r\n{body}",

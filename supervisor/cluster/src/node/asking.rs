@@ -84,8 +84,8 @@ pub async fn status_of(context: &Context, address: &str) -> Result<Status, AskEr
 }
 
 fn read(ours: &str, code: StatusCode, body: &[u8]) -> Result<Status, AskError> {
-    if code == StatusCode::BAD_REQUEST {
-        return Err(AskError::Denied(said(body)));
+    if !code.is_success() {
+        return Err(AskError::refused(code, body));
     }
     let status: Status = serde_json::from_slice(body)
         .map_err(|error| AskError::Unreachable(format!("no status ({code}): {error}")))?;

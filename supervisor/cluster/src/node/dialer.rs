@@ -19,7 +19,7 @@ use crate::auth::proof::{self, NONCE, Nonce, PROOF};
 use crate::auth::session::{self, Greeting, Seals, Tampered};
 use crate::auth::{Reason, Refusal, Secret};
 use crate::hex;
-use crate::net::ask::{AskError, said};
+use crate::net::ask::AskError;
 use crate::net::client::{Connected, Connector};
 use crate::net::transport::Transport;
 use crate::types::NodeId;
@@ -160,15 +160,9 @@ async fn refusal(response: Response<Incoming>) -> AskError {
     const PATIENCE: Duration = Duration::from_millis(500);
     let status = response.status();
     let body = Limited::new(response.into_body(), 4096).collect();
-    let text = match tokio::time::timeout(PATIENCE, body).await {
-        Ok(Ok(body)) => said(&body.to_bytes()),
-        _ => String::new(),
+    let body = match tokio::time::timeout(PATIENCE, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        _ => Bytes::new(),
     };
-    let problem = format!("{text} ({status})");
-    match status {
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            AskError::Denied(problem)
-        }
-        _ => AskError::Unreachable(problem),
-    }
+    AskError::refused(status, &body)
 }

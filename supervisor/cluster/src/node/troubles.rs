@@ -1,8 +1,10 @@
 //! Why other nodes and this one do not trust each other.
 //!
 //! # Contract
-//! * Kept for each address and way until a call to it succeeds, or none has failed so for [`TROUBLE_MS`].
-//! * Logged when it is new, and as often again.
+//! * Shown for each address and way until a call to it succeeds, or none has failed so for
+//!   [`TROUBLE_MS`].
+//! * Logged when it is new or something else, and again as often as that at most, however often it
+//!   comes and goes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,8 +27,15 @@ const KEPT: Duration = Duration::from_millis(TROUBLE_MS);
 #[derive(Debug)]
 struct Trouble {
     problem: String,
-    seen: Instant,
+    /// When it came up last; `None` when a call has succeeded since.
+    seen: Option<Instant>,
     logged: Instant,
+}
+
+impl Trouble {
+    fn shows(&self, now: Instant) -> bool {
+        self.seen.is_some_and(|seen| now.saturating_duration_since(seen) <= KEPT)
+    }
 }
 
 /// What is wrong, by address.
@@ -37,33 +46,35 @@ impl Troubles {
     /// A call to `address` has failed for want of trust.
     pub fn note(&self, address: &str, way: Way, problem: &str) {
         if self.put(address, way, problem, Instant::now()) {
-            tracing::warn!(%address, "not of one cluster with this node: {problem}");
+            tracing::warn!(%address, "this node and another do not get together: {problem}");
         }
     }
 
     /// Whether it is to be logged.
     fn put(&self, address: &str, way: Way, problem: &str, now: Instant) -> bool {
         let key = (address.to_owned(), way);
+        let lately = |trouble: &Trouble| now.saturating_duration_since(trouble.logged) < KEPT;
         let mut troubles = self.0.lock();
-        troubles.retain(|_, trouble| now.saturating_duration_since(trouble.seen) <= KEPT);
-        let known = troubles.get(&key).filter(|trouble| trouble.problem == problem);
-        let logged = known.map(|trouble| trouble.logged);
-        let again = logged.is_none_or(|logged| now.saturating_duration_since(logged) >= KEPT);
+        troubles.retain(|_, trouble| trouble.shows(now) || lately(trouble));
         if !troubles.contains_key(&key) && troubles.len() >= TROUBLES_MAX {
             return false;
         }
-        let logged = if again { now } else { logged.unwrap_or(now) };
-        let trouble = Trouble { problem: problem.to_owned(), seen: now, logged };
+        let known = troubles.get(&key).filter(|trouble| trouble.problem == problem);
+        let logged = known.filter(|trouble| lately(trouble)).map(|trouble| trouble.logged);
+        let trouble =
+            Trouble { problem: problem.to_owned(), seen: Some(now), logged: logged.unwrap_or(now) };
         troubles.insert(key, trouble);
-        again
+        logged.is_none()
     }
 
     /// A call to `address` has succeeded.
     pub fn clear(&self, address: &str, way: Way) {
         let mut troubles = self.0.lock();
         // Nearly always there is none.
-        if !troubles.is_empty() {
-            troubles.remove(&(address.to_owned(), way));
+        if !troubles.is_empty()
+            && let Some(trouble) = troubles.get_mut(&(address.to_owned(), way))
+        {
+            trouble.seen = None;
         }
     }
 
@@ -74,11 +85,11 @@ impl Troubles {
 
     fn shown(&self, now: Instant) -> Option<String> {
         let troubles = self.0.lock();
-        let fresh = troubles
+        let shown = troubles
             .iter()
-            .filter(|(_, trouble)| now.saturating_duration_since(trouble.seen) <= KEPT)
+            .filter(|(_, trouble)| trouble.shows(now))
             .map(|((address, _), trouble)| format!("{address}: {}", trouble.problem));
-        let mut texts: Vec<String> = fresh.collect();
+        let mut texts: Vec<String> = shown.collect();
         // Both ways often have the same.
         texts.dedup();
         (!texts.is_empty()).then(|| texts.join("; "))
@@ -109,6 +120,10 @@ mod tests {
         troubles.clear("a:1", Way::Request);
         troubles.clear("b:1", Way::Connection);
         assert_eq!(troubles.shown(begun + KEPT * 2).unwrap(), "b:1: no TLS");
+        let again = begun + KEPT + KEPT / 2;
+        assert!(!troubles.put("a:1", Way::Request, "no secret", again), "it came and went");
+        assert!(troubles.put("a:1", Way::Request, "no secret", begun + KEPT * 2));
+        troubles.clear("a:1", Way::Request);
         let past = begun + KEPT * 2 + Duration::from_millis(1);
         assert_eq!(troubles.shown(past), None);
     }
