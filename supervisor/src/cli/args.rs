@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
-use mcp_v8_cluster::auth::{NODE_FLAGS, OPERATOR_FLAGS, Sources};
 use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
 use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
 use mcp_v8_cluster::types::check_name;
 
+use super::proof::{NodeProof, OperatorProof};
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
     EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
@@ -19,7 +19,8 @@ use crate::pool::sandbox::Mode;
 const LISTENERS: &str = "Listeners (none: MCP over stdin and stdout)";
 const EXECUTIONS: &str = "Executions";
 const STORAGE: &str = "Storage";
-const CLUSTER: &str = "Cluster";
+/// Heading of the flags of a node in a cluster.
+pub const CLUSTER: &str = "Cluster";
 const TEXTS: &str = "Texts shown to clients";
 const GENERAL: &str = "General";
 /// Where everything is kept unless somebody says otherwise.
@@ -186,29 +187,9 @@ pub struct Args {
     )]
     pub snapshot_entries: u64,
 
-    /// A file with the secret that all nodes of the cluster share: 32 bytes or more that cannot be
-    /// guessed (openssl rand -hex 32), readable by its owner only. Nodes and operators prove it to
-    /// each other with every message; it hides nothing
-    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
-    pub cluster_secret_file: Option<PathBuf>,
-
-    /// This node's certificate for TLS on the cluster port, in PEM, with what is between it and the
-    /// authority. It must name the host in --advertise-addr, and be for servers and clients both
-    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
-    pub cluster_tls_cert: Option<PathBuf>,
-
-    /// Its private key, in PEM
-    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
-    pub cluster_tls_key: Option<PathBuf>,
-
-    /// The authority whose certificates nodes and operators must show, in PEM. It should sign for
-    /// nobody else
-    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
-    pub cluster_tls_ca: Option<PathBuf>,
-
-    /// `required`: do not start a cluster port without a secret or certificates
-    #[arg(long, value_enum, default_value_t = ClusterAuth::Optional, help_heading = CLUSTER)]
-    pub cluster_auth: ClusterAuth,
+    /// How the cluster port knows who may use it.
+    #[command(flatten)]
+    pub proof: NodeProof,
 
     /// Instructions that clients show to their model, or @FILE (`@@` for a leading `@`)
     #[arg(long, value_name = "TEXT", help_heading = TEXTS)]
@@ -242,15 +223,6 @@ pub enum HeapStore {
     S3,
 }
 
-/// Whether the cluster port must ask for proof.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ClusterAuth {
-    /// The server does not start without something to prove.
-    Required,
-    /// Without anything it starts and warns.
-    Optional,
-}
-
 /// Things to do besides serving.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
@@ -276,62 +248,13 @@ pub struct ClusterArgs {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// The secret that the nodes share [env: MCP_V8_CLUSTER_SECRET_FILE]
-    #[arg(
-        long,
-        value_name = "FILE",
-        global = true,
-        env = "MCP_V8_CLUSTER_SECRET_FILE",
-        hide_env = true
-    )]
-    pub secret_file: Option<PathBuf>,
-
-    /// A certificate to show to nodes that speak TLS, in PEM [env: MCP_V8_CLUSTER_TLS_CERT]
-    #[arg(
-        long,
-        value_name = "FILE",
-        global = true,
-        env = "MCP_V8_CLUSTER_TLS_CERT",
-        hide_env = true
-    )]
-    pub tls_cert: Option<PathBuf>,
-
-    /// Its private key [env: MCP_V8_CLUSTER_TLS_KEY]
-    #[arg(
-        long,
-        value_name = "FILE",
-        global = true,
-        env = "MCP_V8_CLUSTER_TLS_KEY",
-        hide_env = true
-    )]
-    pub tls_key: Option<PathBuf>,
-
-    /// The authority of the nodes' certificates [env: MCP_V8_CLUSTER_TLS_CA]
-    #[arg(
-        long,
-        value_name = "FILE",
-        global = true,
-        env = "MCP_V8_CLUSTER_TLS_CA",
-        hide_env = true
-    )]
-    pub tls_ca: Option<PathBuf>,
+    /// How nodes know that this is an operator.
+    #[command(flatten)]
+    pub proof: OperatorProof,
 
     /// What to do
     #[command(subcommand)]
     pub command: ClusterCommand,
-}
-
-impl ClusterArgs {
-    /// How the operator proves to belong to the cluster.
-    pub fn auth(&self) -> Sources {
-        Sources {
-            flags: &OPERATOR_FLAGS,
-            secret: self.secret_file.clone(),
-            cert: self.tls_cert.clone(),
-            key: self.tls_key.clone(),
-            ca: self.tls_ca.clone(),
-        }
-    }
 }
 
 /// What `mcp-v8 cluster` does.
@@ -433,13 +356,9 @@ impl Args {
                 ("--join", self.join.is_some()),
                 ("--join-as-learner", self.join_as_learner),
                 ("--metadata-only", self.metadata_only),
-                ("--cluster-secret-file", self.cluster_secret_file.is_some()),
-                ("--cluster-tls-cert", self.cluster_tls_cert.is_some()),
-                ("--cluster-tls-key", self.cluster_tls_key.is_some()),
-                ("--cluster-tls-ca", self.cluster_tls_ca.is_some()),
-                ("--cluster-auth=required", self.cluster_auth == ClusterAuth::Required),
             ];
-            return match given.iter().find(|(_, given)| *given) {
+            let given = given.into_iter().chain(self.proof.given());
+            return match given.into_iter().find(|(_, given)| *given) {
                 Some((flag, _)) => {
                     Err(format!("{flag} is for a node of a cluster: give --cluster-port as well"))
                 }
@@ -491,14 +410,8 @@ impl Args {
                 election_max: self.election_timeout_max,
             },
             snapshot_entries: self.snapshot_entries,
-            auth: Sources {
-                flags: &NODE_FLAGS,
-                secret: self.cluster_secret_file.clone(),
-                cert: self.cluster_tls_cert.clone(),
-                key: self.cluster_tls_key.clone(),
-                ca: self.cluster_tls_ca.clone(),
-            },
-            auth_required: self.cluster_auth == ClusterAuth::Required,
+            auth: self.proof.sources(),
+            auth_required: self.proof.required(),
         }
     }
 }

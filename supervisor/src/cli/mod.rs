@@ -9,6 +9,7 @@
 pub mod args;
 mod config;
 mod later;
+pub mod proof;
 
 use std::ffi::OsString;
 
@@ -151,7 +152,7 @@ mod tests {
         let Some(Command::Cluster(args)) = parse_words(&words).unwrap().command else {
             panic!("no operator's command");
         };
-        let auth = args.auth();
+        let auth = args.proof.sources();
         assert_eq!(auth.secret.as_deref(), Some(std::path::Path::new("s")));
         let error = auth.tls().unwrap_err().to_string();
         assert!(error.contains("--tls-ca is not"), "{error}");

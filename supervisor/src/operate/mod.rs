@@ -32,7 +32,7 @@ pub async fn run(args: ClusterArgs) -> ExitCode {
 }
 
 async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
-    let client = Client::new(&args.node, &args.auth())?;
+    let client = Client::new(&args.node, &args.proof.sources())?;
     match &args.command {
         ClusterCommand::Status => {
             let asked = client.status().await?;

@@ -43,9 +43,9 @@ impl Opened {
         headers: &HeaderMap,
         called_hello: &HeaderValue,
     ) -> Result<Self, Refusal> {
-        let hello = headers.get(HELLO).cloned().ok_or_else(|| auth.refusal(Reason::Malformed))?;
         let authorization = bytes(headers, header::AUTHORIZATION);
         let caller_nonce = nonce(headers).map_err(|reason| auth.refusal(reason))?;
+        let hello = headers.get(HELLO).cloned().ok_or_else(|| auth.refusal(Reason::Malformed))?;
         session::check_opening(secret, &caller_nonce, hello.as_bytes(), authorization)
             .map_err(|reason| auth.refusal(reason))?;
         let busy = |problem: String| Refusal::new(Reason::Busy, problem);
@@ -97,7 +97,14 @@ pub(super) async fn stream(
     Extension(caller): Extension<Caller>,
     mut request: Request,
 ) -> Response {
-    let headers = request.headers();
+    let (auth, headers) = (node.auth(), request.headers());
+    let own = hello_header(&node.hello());
+    let secret = auth.credentials.secret.as_ref();
+    let opened = secret.map(|secret| Opened::new(auth, secret, headers, &own)).transpose();
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(problem) => return refuse(auth, caller, &problem),
+    };
     if headers.get(header::UPGRADE).is_none_or(|value| value != PROTOCOL) {
         let problem = format!("connections between nodes: Upgrade: {PROTOCOL}");
         return refusal(StatusCode::UPGRADE_REQUIRED, problem);
@@ -105,14 +112,6 @@ pub(super) async fn stream(
     let hello = match read_hello(headers) {
         Ok(hello) => hello,
         Err(problem) => return refusal(StatusCode::BAD_REQUEST, problem),
-    };
-    let auth = node.auth();
-    let own = hello_header(&node.hello());
-    let secret = auth.credentials.secret.as_ref();
-    let opened = secret.map(|secret| Opened::new(auth, secret, headers, &own)).transpose();
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(problem) => return refuse(auth, caller, &problem),
     };
     let meeting = match node.context().admit(&hello) {
         Ok(meeting) => meeting,

@@ -45,9 +45,7 @@ impl AskError {
             None => Self::Unreachable(whole(error)),
         }
     }
-}
 
-impl AskError {
     /// Of an answer that is a refusal: for want of proof, which says so by its `reason`, or for
     /// something else.
     pub fn refused(status: StatusCode, body: &[u8]) -> Self {

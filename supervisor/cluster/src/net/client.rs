@@ -148,9 +148,10 @@ impl<C: Connector> Peer<C> {
                 if connection.calls.answers.load(Ordering::Relaxed) == answers {
                     // Nothing has come at all: what is queued would only come too late.
                     connection.calls.end();
-                    let mut present = self.shared.connection.lock().await;
-                    // Somebody may have connected anew by now.
-                    present.take_if(|present| Arc::ptr_eq(&present.calls, &connection.calls));
+                    // Somebody may have connected anew by now, or be about to.
+                    if let Ok(mut present) = self.shared.connection.try_lock() {
+                        present.take_if(|present| Arc::ptr_eq(&present.calls, &connection.calls));
+                    }
                 }
                 return Err(self.no_answer(&format!("not within {patience:?}")));
             }
