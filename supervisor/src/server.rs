@@ -23,8 +23,8 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Texts, VERSION};
 use crate::cli::Args;
 use crate::executions::{Executions, Settings};
-use crate::http::serve::{BindError, bind, serve};
-use crate::http::{self, Guard};
+use crate::http::serve::{Anybody, BindError, bind, serve};
+use crate::http::{self, ClusterEntrance, Guard};
 use crate::limits::{CONNECTION_DRAIN_MAX, DRAIN_MAX, IDLE_WORKERS_MAX};
 use crate::mcp;
 use crate::metrics;
@@ -174,23 +174,25 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let stdio = http_listener.is_none() && sse_listener.is_none() && cluster_listener.is_none();
     if let (Some(listener), Some(node)) = (cluster_listener, &node) {
         if let Ok(address) = listener.local_addr() {
-            tracing::info!(node = node.name(), %address, "cluster port open");
+            let peer_auth = node.auth().credentials.method();
+            tracing::info!(node = node.name(), %address, peer_auth, "cluster port open");
         }
         let router = http::cluster_router(Arc::clone(&app), node.clone());
         // Until the node itself has stopped.
-        node.handle().spawn(serve(listener, router, node.stopping()));
+        let entrance = ClusterEntrance(node.clone());
+        node.handle().spawn(serve(listener, entrance, router, node.stopping()));
     }
     if let Some(listener) = http_listener {
         let router = mcp::http::router(Arc::clone(&app), stop.clone());
         say_listening(&listener, "/mcp");
         let router = http::router(Arc::clone(&app), guard.clone(), in_flight.clone(), router);
-        listeners.spawn(serve(listener, router, closing.clone()));
+        listeners.spawn(serve(listener, Anybody, router, closing.clone()));
     }
     if let Some(listener) = sse_listener {
         let router = mcp::sse::router(Arc::clone(&app), stop.clone(), in_flight.clone());
         say_listening(&listener, "/sse");
         let router = http::router(Arc::clone(&app), guard, in_flight.clone(), router);
-        listeners.spawn(serve(listener, router, closing.clone()));
+        listeners.spawn(serve(listener, Anybody, router, closing.clone()));
     }
     listeners.close();
 
@@ -255,10 +257,14 @@ async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
                  heartbeats will cost an election"
             );
         }
-        tracing::warn!(
-            "the cluster port asks nobody for proof: whoever reaches it can join and remove nodes. \
-             Keep it in a network of its own"
-        );
+        if config.auth.is_none() {
+            tracing::warn!(
+                "THE CLUSTER PORT ASKS NOBODY FOR PROOF: whoever reaches it can join and remove \
+                 nodes, and who calls from the address of one is taken for it. Give all nodes the \
+                 same --cluster-secret-file, or certificates (--cluster-tls-cert, -key, -ca); or \
+                 keep the port in a network of its own"
+            );
+        }
     }
     // Opening a store reads it.
     let started = tokio::task::spawn_blocking(move || Node::start(config)).await;

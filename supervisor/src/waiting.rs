@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::serve::serve;
+use crate::http::serve::{Anybody, serve};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ pub async fn for_room(
     let stop = CancellationToken::new();
     let _stopping = stop.clone().drop_guard();
     for listener in clients {
-        tokio::spawn(serve(copy(listener)?, router(reason.clone()), stop.clone()));
+        tokio::spawn(serve(copy(listener)?, Anybody, router(reason.clone()), stop.clone()));
     }
     let mut looks = 0;
     loop {

@@ -10,6 +10,7 @@
 //!   clients' port is [`HTTP_PORT`], its cluster port [`CLUSTER_PORT`].
 //! * One cluster at a time in a process: timing is part of what is proved, and the nodes of several
 //!   would fight for the processors.
+//! * The cluster port is asked over TLS once [`Cluster::ask_by_tls`] was called.
 //! * A test that fails shows the end of every node's log.
 //!
 //! Needs root, for the namespaces.
@@ -26,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder};
 use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
@@ -101,8 +102,10 @@ pub struct Cluster {
     nodes: Vec<Node>,
     hosts: PathBuf,
     client: Client,
+    /// For the cluster ports, if they speak TLS.
+    tls: Mutex<Option<Client>>,
     runtime: Option<Runtime>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -227,8 +230,9 @@ impl Cluster {
             nodes,
             hosts: hosts_file,
             client: hub_client(),
+            tls: Mutex::default(),
             runtime: None,
-            _dir: dir,
+            dir,
             _turn: turn,
         };
         cluster.make_network();
@@ -355,10 +359,7 @@ impl Cluster {
             .arg(format!("--cluster-port={CLUSTER_PORT}"))
             .arg(format!("--session-db-path={}", node.disk.display()))
             .args(&*node.flags.lock().unwrap())
-            .env(
-                "RUST_LOG",
-                std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned()),
-            )
+            .env("RUST_LOG", log_level())
             .envs(node.environment.lock().unwrap().iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -493,15 +494,62 @@ impl Cluster {
         self.send(self.client.get(Self::url(node, HTTP_PORT, path)), limit).await
     }
 
+    /// Asks the cluster ports over TLS from now on, by this client.
+    pub fn ask_by_tls(&self, client: Client) {
+        *self.tls.lock().unwrap() = Some(client);
+    }
+
+    /// A request to a node's cluster port.
+    pub fn raft_request(&self, method: Method, node: usize, path: &str) -> RequestBuilder {
+        let url = Self::url(node, CLUSTER_PORT, path);
+        match &*self.tls.lock().unwrap() {
+            Some(client) => client.request(method, url.replacen("http", "https", 1)),
+            None => self.client.request(method, url),
+        }
+    }
+
+    /// GET on a node's cluster port.
+    pub async fn raft_get(&self, node: usize, path: &str) -> Answered {
+        self.send(self.raft_request(Method::GET, node, path), REQUEST_MAX).await
+    }
+
     /// POST on a node's cluster port.
     pub async fn raft_post(&self, node: usize, path: &str, body: &Value) -> Answered {
-        self.send(self.client.post(Self::url(node, CLUSTER_PORT, path)).json(body), REQUEST_MAX)
-            .await
+        self.send(self.raft_request(Method::POST, node, path).json(body), REQUEST_MAX).await
+    }
+
+    /// One value of a node's metrics, asked for on its cluster port; `None` when it is not there.
+    pub async fn metric(&self, node: usize, name: &str) -> Option<f64> {
+        let request = self.raft_request(Method::GET, node, "/metrics");
+        let asking = async { request.send().await.ok()?.text().await.ok() };
+        let text = self.in_hub(asking).await?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Runs something on threads from where every node is reached.
+    pub async fn in_hub<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        self.runtime.as_ref().unwrap().spawn(task).await.unwrap()
+    }
+
+    /// Runs something where a node is: what it connects to sees the node's address.
+    pub fn at_node<T: Send>(&self, node: usize, task: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(Path::new(NAMESPACES).join(&self.node(node).namespace)).unwrap();
+        let inside = || {
+            use std::os::fd::AsFd as _;
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), network).unwrap();
+            task()
+        };
+        // The thread has no other use, so it need not come back.
+        std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
     }
 
     /// What a node says about itself on its cluster port, when it answers.
     pub async fn status(&self, node: usize) -> Option<Value> {
-        let request = self.client.get(Self::url(node, CLUSTER_PORT, "/raft/status"));
+        let request = self.raft_request(Method::GET, node, "/raft/status");
         let answer = self.send(request, STATUS_MAX).await.ok()?;
         (answer.status == 200).then_some(answer.body)
     }
@@ -626,6 +674,12 @@ impl Cluster {
     pub async fn get_tags(&self, node: usize, heap: &str, limit: Duration) -> Answered {
         self.get_within(node, &format!("/api/heaps/{heap}/tags"), limit).await
     }
+}
+
+/// What nodes log. Tests read it, so that it cannot be off.
+fn log_level() -> String {
+    let chosen = std::env::var("RUST_LOG").ok().filter(|level| level != "off");
+    chosen.unwrap_or_else(|| "info,openraft=error".to_owned())
 }
 
 /// The one node that says it leads, if all others name it.

@@ -151,3 +151,64 @@ pub const DISK_MARGIN_SHARE: u64 = 4;
 /// How long a command waits for room on a full disk when nobody else could commit it, in
 /// milliseconds.
 pub const FULL_MS_MAX: u64 = 1_000;
+/// Bytes of the secret that nodes share: least and most. 32 random bytes cannot be guessed by
+/// whoever records a proof.
+pub const SECRET_BYTES_MIN: usize = 32;
+/// See [`SECRET_BYTES_MIN`].
+pub const SECRET_BYTES_MAX: usize = 4096;
+
+/// Bytes of a certificate file.
+pub const TLS_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often certificate files are looked at, in milliseconds.
+pub const TLS_LOOK_MS: u64 = 5_000;
+
+/// How long a TLS handshake may take, in milliseconds.
+pub const TLS_HANDSHAKE_MS_MAX: u64 = 2_000;
+
+/// How far the clock of whoever proves the secret may be from this node's, in milliseconds.
+pub const CLOCK_SKEW_MS_MAX: u64 = 60_000;
+
+/// Requests with proof that are remembered so that none is taken twice: 136 a second for as long as
+/// they count. They are an operator's, and of nodes that join.
+pub const PROOFS_REMEMBERED_MAX: usize = 16_384;
+
+/// Bytes of `Authorization`.
+pub const AUTHORIZATION_BYTES_MAX: usize = 512;
+
+/// How long a caller that begins a connection has to prove the secret, in milliseconds.
+pub const PROOF_MS_MAX: u64 = 2_000;
+
+/// Callers that begin a connection and have not proven the secret yet.
+pub const STREAMS_UNPROVEN_MAX: usize = 256;
+
+/// How long the body of a request to the cluster port may take, in milliseconds.
+pub const BODY_READ_MS_MAX: u64 = 10_000;
+
+/// For each reason, refusals are logged at most once in so many milliseconds.
+pub const REFUSALS_LOG_MS: u64 = 5_000;
+
+/// Why another node is not trusted is logged again after so many milliseconds while it stays the
+/// same, and forgotten when it has not come up for as long.
+pub const TROUBLE_MS: u64 = 30_000;
+
+/// Nodes that are not trusted and of which it is remembered why.
+pub const TROUBLES_MAX: usize = 64;
+
+/// Where nothing is proven: how often the addresses of members are looked up at most, in
+/// milliseconds, however many strangers call.
+pub const ADDRESSES_LOOK_MS: u64 = 1_000;
+
+/// Where nothing is proven: how long an address of a name counts before the name is looked up
+/// again, in milliseconds.
+pub const ADDRESSES_AGE_MS: u64 = 60_000;
+
+/// Where nothing is proven: how long a caller from an unknown address waits for such a look, in
+/// milliseconds. Shorter than [`CONNECT_MS_MAX`].
+pub const ADDRESSES_WAIT_MS: u64 = 500;
+
+/// How long looking up one name may take, in milliseconds.
+pub const RESOLVE_MS_MAX: u64 = 5_000;
+
+/// Names and addresses of other nodes that are looked up.
+pub const ADDRESSES_MAX: usize = 256;

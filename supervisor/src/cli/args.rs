@@ -8,6 +8,7 @@ use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
 use mcp_v8_cluster::types::check_name;
 
 use super::backup::{BackupArgs, RestoreArgs};
+use super::proof::{NodeProof, OperatorProof};
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
     EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
@@ -19,7 +20,8 @@ use crate::pool::sandbox::Mode;
 const LISTENERS: &str = "Listeners (none: MCP over stdin and stdout)";
 const EXECUTIONS: &str = "Executions";
 const STORAGE: &str = "Storage";
-const CLUSTER: &str = "Cluster";
+/// Heading of the flags of a node in a cluster.
+pub const CLUSTER: &str = "Cluster";
 const TEXTS: &str = "Texts shown to clients";
 const GENERAL: &str = "General";
 /// Where everything is kept unless somebody says otherwise.
@@ -187,6 +189,10 @@ pub struct Args {
     )]
     pub snapshot_entries: u64,
 
+    /// How the cluster port knows who may use it.
+    #[command(flatten)]
+    pub proof: NodeProof,
+
     /// Instructions that clients show to their model, or @FILE (`@@` for a leading `@`)
     #[arg(long, value_name = "TEXT", help_heading = TEXTS)]
     pub instructions: Option<String>,
@@ -234,7 +240,8 @@ pub enum Command {
     mcp-v8 cluster --node=10.0.0.1:4000 status\n  \
     mcp-v8 cluster --node=10.0.0.1:4000 leave node3\n  \
     mcp-v8 cluster --node=10.0.0.1:4000 backup --out=mcp-v8.backup\n\n\
-    Exit code 0: done; 1: refused; 2: the node was not reached, or the flags are wrong.")]
+    Nodes that share a secret or speak TLS ask operators for the same; status is shown to all.\n\n\
+    Exit code 0: done; 1: refused; 2: the node was not reached or not trusted, or the flags are wrong.")]
 pub struct ClusterArgs {
     /// The cluster port of any member
     #[arg(long, value_name = "HOST:PORT", global = true, default_value = "127.0.0.1:4000")]
@@ -243,6 +250,10 @@ pub struct ClusterArgs {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
+
+    /// How nodes know that this is an operator.
+    #[command(flatten)]
+    pub proof: OperatorProof,
 
     /// What to do
     #[command(subcommand)]
@@ -343,6 +354,10 @@ impl Args {
     /// # Errors
     /// A sentence for the user.
     pub fn check(&self) -> Result<(), String> {
+        if self.command.is_some() {
+            // What is in the environment may be for a server.
+            return Ok(());
+        }
         if self.http_port.is_some() && self.http_port == self.sse_port {
             return Err("--http-port and --sse-port name the same port; give two".to_owned());
         }
@@ -354,7 +369,8 @@ impl Args {
                 ("--join-as-learner", self.join_as_learner),
                 ("--metadata-only", self.metadata_only),
             ];
-            return match given.iter().find(|(_, given)| *given) {
+            let given = given.into_iter().chain(self.proof.given());
+            return match given.into_iter().find(|(_, given)| *given) {
                 Some((flag, _)) => {
                     Err(format!("{flag} is for a node of a cluster: give --cluster-port as well"))
                 }
@@ -411,6 +427,8 @@ impl Args {
                 election_max: self.election_timeout_max,
             },
             snapshot_entries: self.snapshot_entries,
+            auth: self.proof.sources(),
+            auth_required: self.proof.required(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::value_parser;
+use mcp_v8_cluster::auth::{NODE_FLAGS, Sources};
 use mcp_v8_cluster::node::config::{self as node, Seed, Timing};
 
 use super::args::{NODE_ID_DEFAULT, SESSION_DB_PATH_DEFAULT, peer};
@@ -88,6 +89,8 @@ impl RestoreArgs {
             runs_scripts: true,
             timing: Timing::default(),
             snapshot_entries: mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT,
+            auth: Sources::none(&NODE_FLAGS),
+            auth_required: false,
         };
         config.check().map_err(|error| error.to_string())?;
         Ok(config)

@@ -18,12 +18,16 @@ mod quarantine;
 mod raft;
 pub mod serve;
 
-use axum::Router;
+use std::net::SocketAddr;
+
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::routing::get;
+use axum::{Extension, Router};
+use mcp_v8_cluster::net::transport::Transport;
 use mcp_v8_cluster::node::Node;
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,6 +36,7 @@ use utoipa_axum::routes;
 use self::body::BodyBudget;
 pub use self::error::ApiError;
 pub use self::guard::Guard;
+use self::serve::Entrance;
 use crate::app::SharedApp;
 use crate::limits::BODY_BYTES_MAX;
 
@@ -104,6 +109,24 @@ pub fn cluster_router(app: SharedApp, node: Node) -> Router {
         .merge(health)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+}
+
+/// The entrance of the cluster port: TLS where it is configured; who calls is noted for the routes.
+#[derive(Debug, Clone)]
+pub struct ClusterEntrance(pub Node);
+
+impl Entrance for ClusterEntrance {
+    type Stream = Transport;
+
+    async fn enter(
+        self,
+        stream: TcpStream,
+        from: SocketAddr,
+        router: Router,
+    ) -> Option<(Transport, Router)> {
+        let (stream, caller) = Transport::accept(self.0.auth(), stream, from).await?;
+        Some((stream, router.layer(Extension(caller))))
+    }
 }
 
 async fn no_route(method: Method, uri: Uri) -> ApiError {

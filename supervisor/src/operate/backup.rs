@@ -17,8 +17,10 @@ use crate::cli::{BackupArgs, RestoreArgs};
 pub async fn take(client: &Client, args: &BackupArgs, json: bool) -> Result<String, OperateError> {
     // What is wrong with the path is said before a node does the work.
     let mut partial = Partial::create(&args.out)?;
-    client.download("/raft/backup", partial.file()).await?;
-    let summary = blocking(move || Ok(partial.keep()?)).await?;
+    let proof = client.download("/raft/backup", partial.file()).await?;
+    let asked = client.clone();
+    let keep = move || partial.keep(|backup| asked.check_backup(&proof, backup));
+    let summary = blocking(keep).await?;
     Ok(shown(&args.out, &summary, json))
 }
 
@@ -33,7 +35,7 @@ pub async fn take_stopped(
     let path = directory.join(format!("cluster-{name}"));
     let summary = blocking(move || {
         stopped::take(&path, &name, partial.file())?;
-        Ok(partial.keep()?)
+        partial.keep(|_| Ok(()))
     })
     .await?;
     Ok(shown(&args.out, &summary, json))
@@ -95,8 +97,9 @@ pub async fn restored(args: &RestoreArgs, json: bool) -> Result<String, OperateE
                  the same:\n\n";
         others.iter().for_each(|line| text += &format!("  {line}\n"));
     }
-    text +=
-        &format!("\nThen start this node with the ports for its clients that it had:\n\n  {start}");
+    text += &format!(
+        "\nThen start this node with the ports for its clients, and the secret or the certificates, that it had:\n\n  {start}"
+    );
     Ok(text)
 }
 

@@ -4,7 +4,7 @@
 //! * Talks to the cluster port of one node; what the leader must do is passed on there. `restore`,
 //!   `check-backup` and a backup of a stopped node talk to nobody.
 //! * A table by default, JSON with `--json`. Exit code 0: done; 1: refused, with what to do next; 2:
-//!   the node was not reached, or the flags are wrong.
+//!   the node was not reached or does not prove what the operator does, or the flags are wrong.
 
 mod backup;
 mod client;
@@ -34,7 +34,7 @@ pub async fn run(args: ClusterArgs) -> ExitCode {
 }
 
 async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
-    let client = || Client::new(&args.node);
+    let client = || Client::new(&args.node, &args.proof.sources());
     match &args.command {
         ClusterCommand::Backup(backup) => match &backup.session_db_path {
             Some(directory) => backup::take_stopped(directory, backup, args.json).await,
@@ -47,9 +47,10 @@ async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
             let asked = client.status().await?;
             let mut statuses = Vec::new();
             for member in &asked.members {
-                let status = match Client::new(&member.address) {
-                    Ok(client) if member.name != asked.node_id => client.status().await.ok(),
-                    _ => Some(asked.clone()),
+                let status = if member.name == asked.node_id {
+                    Some(asked.clone())
+                } else {
+                    client.at(&member.address).status().await.ok()
                 };
                 statuses.push((member.name.clone(), member.address.clone(), status));
             }
@@ -125,6 +126,10 @@ fn shown(asked: &Status, statuses: &[Seen]) -> String {
     let cluster = asked.cluster_id.map_or("not formed yet".to_owned(), |id| id.to_string());
     let leader = asked.leader_id.as_deref().unwrap_or("none");
     let mut text = format!("cluster {cluster}, leader {leader}\n\n{}", table(&head, &rows));
+    if asked.peer_auth == "none" {
+        text += "\n\nNothing is proven between nodes (peer_auth none): whoever reaches a cluster port \
+                 can join and remove nodes";
+    }
     let mut waiting: Vec<(&str, &str)> = statuses
         .iter()
         .filter_map(|(name, _, status)| Some((&**name, status.as_ref()?.waiting_for.as_deref()?)))

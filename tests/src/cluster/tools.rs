@@ -1,5 +1,7 @@
 //! `mcp-v8 cluster …` beside the nodes, and the files it works with.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -62,6 +64,14 @@ impl Cluster {
 
     /// A path for a file of the test, beside the disks.
     pub fn file(&self, name: &str) -> PathBuf {
-        self._dir.path().join(name)
+        self.dir.path().join(name)
+    }
+
+    /// A file of the test that only its owner can read.
+    pub fn secret_file(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.file(name);
+        std::fs::write(&path, contents).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path
     }
 }

@@ -18,9 +18,10 @@ use uuid::Uuid;
 
 use super::{FileError, Summary};
 use crate::codec::{self, decode, encode};
+use crate::hex;
 use crate::state::Row;
 use crate::store::OWN_ROWS;
-use crate::store::rowfile::{self, Sum};
+use crate::store::rowfile::{self, Sum, Written};
 
 const MAGIC: &[u8; 8] = b"MCPV8BAK";
 
@@ -106,12 +107,12 @@ impl<W: Write> Writer<W> {
         rows.iter().try_for_each(|(key, value)| self.rows.row(key, value))
     }
 
-    /// Ends it. Gives what was written to, and its bytes.
+    /// Ends it.
     ///
     /// # Errors
     /// Whatever writing says.
-    pub fn finish(self) -> io::Result<(W, u64)> {
-        self.rows.finish().map(|(out, bytes, _)| (out, bytes))
+    pub fn finish(self) -> io::Result<Written<W>> {
+        self.rows.finish()
     }
 }
 
@@ -207,7 +208,7 @@ impl Reader {
             members,
             rows,
             bytes,
-            sha256: sum.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex::encode(&sum),
         })
     }
 }

@@ -65,14 +65,19 @@ impl Partial {
         &mut self.file
     }
 
-    /// Gives it its name, if it is whole. Blocks.
+    /// Gives it its name, if it is whole and the caller accepts it. Blocks.
     ///
     /// # Errors
-    /// [`SaveError`]; then there is nothing under the name that was not there before.
-    pub fn keep(self) -> Result<Summary, SaveError> {
+    /// [`SaveError`], or what the caller has against it; then there is nothing under the name that
+    /// was not there before.
+    pub fn keep<E: From<SaveError>>(
+        self,
+        accept: impl FnOnce(&Summary) -> Result<(), E>,
+    ) -> Result<Summary, E> {
         let failed = |source| SaveError::Write { path: self.path.clone(), source };
         self.file.sync_all().map_err(failed)?;
-        let summary = check(&self.temporary.0)?;
+        let summary = check(&self.temporary.0).map_err(SaveError::from)?;
+        accept(&summary)?;
         std::fs::rename(&self.temporary.0, &self.path).map_err(failed)?;
         let directory = match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -123,7 +123,7 @@ fn write(
     for (key, value) in changed {
         put(&mut writer, key, value)?;
     }
-    let (out, _) = writer.finish()?;
+    let out = writer.finish()?.out;
     out.into_inner().map_err(io::IntoInnerError::into_error)?;
     Ok(())
 }

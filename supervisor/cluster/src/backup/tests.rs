@@ -17,6 +17,7 @@ use super::file::{FORMAT, HEAD_BYTES_MAX, Head, Reader, Writer};
 use super::restore::{Plan, RestoreError, Restored, cluster_id, restore};
 use super::save::{Partial, SaveError};
 use super::*;
+use crate::auth::{NODE_FLAGS, Sources};
 use crate::codec::encode;
 use crate::command::{
     Batch, Command, Found, Key, Limits, NodeUp, Owner, SetHeapTags, Status, Submit, Text,
@@ -44,7 +45,7 @@ fn head() -> Head {
 fn bytes_of(rows: &[Row]) -> Vec<u8> {
     let mut writer = Writer::begin(Vec::new(), &head()).unwrap();
     writer.add(rows).unwrap();
-    writer.finish().unwrap().0
+    writer.finish().unwrap().out
 }
 
 fn rows_of(path: &Path) -> Result<Vec<Row>, FileError> {
@@ -119,7 +120,7 @@ fn files_of_others_are_refused_with_what_they_are() {
     assert!(matches!(refused(b"{\"no\": \"backup\"}"), FileError::Foreign { .. }));
     assert!(matches!(refused(b""), FileError::Foreign { .. }));
     let later = Writer::begin_as(Vec::new(), &head(), FORMAT + 1, "9.9.9").unwrap();
-    let error = refused(&later.finish().unwrap().0).to_string();
+    let error = refused(&later.finish().unwrap().out).to_string();
     assert!(error.contains("format 2, made by mcp-v8 9.9.9"), "{error}");
     let rows = [(b"e".to_vec(), vec![crate::codec::VERSION + 1])];
     assert!(refused(&bytes_of(&rows)).to_string().contains("another encoding"));
@@ -137,7 +138,7 @@ fn a_head_at_the_bound_passes_and_one_past_it_is_refused_by_its_length() {
             vec![Member { name: "n".repeat(bytes), address: String::new(), voter: false }];
         let head = Head { members, ..head() };
         let writer = Writer::begin(Vec::new(), &head).unwrap();
-        std::fs::write(&path, writer.finish().unwrap().0).unwrap();
+        std::fs::write(&path, writer.finish().unwrap().out).unwrap();
         (encode(&head).len(), check(&path))
     };
     let (around, _) = with(100_000);
@@ -208,7 +209,7 @@ fn stopped_store(dir: &Path, applied: usize) -> std::path::PathBuf {
 fn save(store: &Path, out: &Path) -> Summary {
     let mut partial = Partial::create(out).unwrap();
     stopped::take(store, "node1", partial.file()).unwrap();
-    partial.keep().unwrap()
+    partial.keep::<SaveError>(|_| Ok(())).unwrap()
 }
 
 #[test]
@@ -262,11 +263,11 @@ fn an_older_backup_stays_until_the_new_one_is_whole() {
     let mut partial = Partial::create(&out).unwrap();
     let bytes = bytes_of(&[row(b"e", b"1")]);
     std::io::Write::write_all(partial.file(), &bytes[..bytes.len() - 1]).unwrap();
-    assert!(matches!(partial.keep(), Err(SaveError::File(FileError::CutOff { .. }))));
+    assert!(matches!(partial.keep(|_| Ok(())), Err(SaveError::File(FileError::CutOff { .. }))));
     assert_eq!(std::fs::read(&out).unwrap(), b"the older one");
     let mut partial = Partial::create(&out).unwrap();
     std::io::Write::write_all(partial.file(), &bytes).unwrap();
-    assert_eq!(partial.keep().unwrap().rows, 1);
+    assert_eq!(partial.keep::<SaveError>(|_| Ok(())).unwrap().rows, 1);
     assert_eq!(std::fs::read(&out).unwrap(), bytes);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "something was left behind");
     assert!(matches!(Partial::create(dir.path()), Err(SaveError::Name(_))));
@@ -403,6 +404,8 @@ fn config(plan: &Plan) -> Config {
         runs_scripts: true,
         timing: Timing::default(),
         snapshot_entries: 2000,
+        auth: Sources::none(&NODE_FLAGS),
+        auth_required: false,
     }
 }
 

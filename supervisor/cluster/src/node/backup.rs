@@ -22,11 +22,13 @@ use tokio::time::timeout;
 use super::{Node, Unavailable};
 use crate::backup::Member;
 use crate::backup::file::{Head, Writer};
+use crate::hex;
 use crate::limits::{
     BACKUP_CHUNK_BYTES, BACKUP_KEPT_BYTES_MAX, BACKUP_STALL_MS_MAX, BACKUPS_AT_ONCE_MAX,
 };
 use crate::state::{StateError, nodes};
 use crate::store::room::Room;
+use crate::store::rowfile::Written;
 use crate::store::snapshot;
 use crate::store::{Ended, Machine, Position};
 
@@ -74,6 +76,8 @@ pub struct Backup {
     file: File,
     /// Its length.
     pub bytes: u64,
+    /// Its checksum, in hexadecimal.
+    pub sha256: String,
     /// What it is of.
     pub head: Head,
     slot: OwnedSemaphorePermit,
@@ -100,12 +104,11 @@ impl Node {
         self.barrier().await?;
         let node = self.clone();
         // Whoever asked may go meanwhile: the file has no name and goes with it.
-        let taking = tokio::task::spawn_blocking(move || node.take_backup());
-        let (file, bytes, head) = taking.await.map_err(io::Error::other)??;
-        Ok(Backup { file, bytes, head, slot })
+        let taking = tokio::task::spawn_blocking(move || node.take_backup(slot));
+        taking.await.map_err(io::Error::other)?
     }
 
-    fn take_backup(&self) -> Result<(File, u64, Head), BackupError> {
+    fn take_backup(&self, slot: OwnedSemaphorePermit) -> Result<Backup, BackupError> {
         let store = self.store();
         let room = Room::of(store.path())?;
         let needed = store.state_bytes()?;
@@ -118,14 +121,15 @@ impl Node {
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         // If this process dies in between, it is removed with the next start.
         std::fs::remove_file(&path)?;
-        self.write_backup(&self.inner.machine, file)
+        self.write_backup(&self.inner.machine, file, slot)
     }
 
     fn write_backup(
         &self,
         machine: &Machine,
         file: File,
-    ) -> Result<(File, u64, Head), BackupError> {
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Backup, BackupError> {
         // Before the rows are fixed, so that it is one of them.
         let cluster = nodes::cluster(&self.rows())?.ok_or(BackupError::NoCluster)?;
         let reading = machine.read_all(BACKUP_KEPT_BYTES_MAX);
@@ -138,10 +142,10 @@ impl Node {
                 break;
             }
         }
-        let (file, bytes) = writer.finish()?;
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let Written { out, bytes, sum } = writer.finish()?;
+        let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.rewind()?;
-        Ok((file, bytes, head))
+        Ok(Backup { file, bytes, sha256: hex::encode(&sum), head, slot })
     }
 }
 
@@ -213,7 +217,7 @@ mod tests {
         let places = Arc::new(Semaphore::new(1));
         let slot = Arc::clone(&places).try_acquire_owned().unwrap();
         let head = head(uuid::Uuid::nil(), &Position::default());
-        (Backup { file, bytes: bytes as u64, head, slot }, places)
+        (Backup { file, bytes: bytes as u64, sha256: String::new(), head, slot }, places)
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,16 +1,20 @@
 //! What a node does by itself: it renews its lease; a leader looks after the others.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use uuid::Uuid;
 
 use super::Node;
-use super::bootstrap::{post_join, statuses};
+use super::asking::{post_join, statuses};
+use crate::auth::now_ms;
+use crate::auth::tls::Tls;
 use crate::command::{Command, Expire, Found, NodeDown, NodeUp, Owner, Reassign, Reply};
 use crate::limits::{
     EXECUTION_BYTES_DEFAULT, EXECUTION_ROWS_DEFAULT, EXPIRE_AFTER_MS_DEFAULT, FENCE_MS, RENEW_MS,
+    TLS_LOOK_MS,
 };
 use crate::net::message::{Request, Response};
 use crate::state::{executions, nodes};
@@ -26,11 +30,6 @@ const SILENT: Duration = Duration::from_secs(2);
 
 /// The error of an execution that nobody is left to run, as owners describe errors.
 pub const NODE_LOST: &str = r#"{"kind":"node_lost","message":"The node that ran the script was lost, and so were the attempts after it. Run it again.","stack":null,"line":null,"column":null}"#;
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// Takes an epoch and keeps it; takes another one when it was lost.
 pub async fn renew(node: Node) {
@@ -187,12 +186,8 @@ async fn tell_address(node: &Node) {
         }
         // Found by its old address or not at all: nobody contacts it.
         if begun.elapsed() > SILENT || (known.is_some() && !right) {
-            let mut seeds: Vec<String> =
-                members.values().map(|member| member.address.clone()).collect();
-            seeds.extend(config.peers.iter().map(|peer| peer.address.clone()));
-            seeds.extend(config.join.clone());
-            seeds.retain(|seed| *seed != config.advertise && !seed.is_empty());
-            for address in statuses(seeds).await.into_keys() {
+            let context = &node.inner.context;
+            for address in statuses(context, context.others()).await.into_keys() {
                 match post_join(node, &address).await {
                     Ok(()) => return,
                     Err(problem) if problem != refused => {
@@ -207,6 +202,25 @@ async fn tell_address(node: &Node) {
             }
         }
         sleep(LOOK).await;
+    }
+}
+
+/// Takes up certificates that have changed.
+pub async fn look_at_certificates(node: Node) {
+    loop {
+        sleep(Duration::from_millis(TLS_LOOK_MS)).await;
+        let context = Arc::clone(&node.inner.context);
+        let looking = tokio::task::spawn_blocking(move || {
+            context.auth.credentials.tls.as_ref().map(Tls::reload)
+        });
+        match looking.await {
+            Ok(Some(Ok(true))) => tracing::info!("new certificates, for new connections"),
+            Ok(Some(Err(error))) => {
+                tracing::error!(%error, "the new certificates are not used, the old ones are");
+            }
+            // Nothing new; or the node is stopping.
+            Ok(Some(Ok(false)) | None) | Err(_) => {}
+        }
     }
 }
 

@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::Node;
-use super::bootstrap::{JoinBody, statuses};
+use super::asking::{JoinBody, status_of};
 use super::config::check_address;
 use crate::limits::{LEASE_MS, NODE_NAME_BYTES_MAX, PROPOSE_MS_MAX};
 use crate::net::CallError;
+use crate::net::ask::AskError;
 use crate::net::message::{Join, Request, Response};
 use crate::state::nodes;
 use crate::types::{Member, NodeId, check_name};
@@ -280,13 +281,15 @@ impl Node {
 
     /// Asks a node for its disk and its cluster, when whoever lets it in does not say.
     async fn ask_disk(&self, join: &Join) -> Result<(Uuid, Option<Uuid>), MembershipError> {
-        let status =
-            statuses([join.address.clone()]).await.remove(&join.address).ok_or_else(|| {
-                refused(format!(
-                    "{} does not answer GET /raft/status; start the node first",
-                    join.address
-                ))
-            })?;
+        let status = status_of(&self.inner.context, &join.address).await.map_err(|error| {
+            let address = &join.address;
+            match error {
+                AskError::Unreachable(_) => refused(format!(
+                    "{address} does not answer GET /raft/status; start the node first"
+                )),
+                error => refused(format!("{address}: {error}")),
+            }
+        })?;
         if status.node_id == join.name {
             Ok((status.storage_id, status.cluster_id))
         } else {

@@ -7,20 +7,24 @@
 //!   anywhere before it was called.
 //! * Raft has threads of its own: what the server does cannot hold its heartbeats up.
 
+mod asking;
 pub mod backup;
 mod barrier;
 mod bootstrap;
 pub mod config;
 mod context;
+mod dialer;
 mod duties;
 pub(crate) mod founders;
 mod handler;
 mod lease;
 mod membership;
+mod neighbours;
 mod network;
 mod propose;
 pub mod room;
 pub mod status;
+mod troubles;
 
 use std::collections::HashMap;
 use std::io;
@@ -36,25 +40,28 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::asking::JoinBody;
 use self::backup::Backups;
 use self::barrier::Barrier;
 pub use self::barrier::Unavailable;
-pub use self::bootstrap::JoinBody;
 use self::config::{Config, ConfigError};
-use self::context::Dialer;
 pub use self::context::{
-    Context, HELLO, PROTOCOL, RaftNode, STREAM_PATH, hello_header, read_hello,
+    Context, HELLO, Meeting, PROTOCOL, RaftNode, STREAM_PATH, hello_header, read_hello,
 };
+use self::dialer::Dialer;
 use self::handler::Answers;
 use self::lease::Leases;
 pub use self::membership::MembershipError;
+pub use self::neighbours::Neighbours;
 use self::network::Network;
 use self::propose::Proposer;
 pub use self::propose::{ProposeError, Proposed};
+use self::troubles::Troubles;
+use crate::auth::{Auth, AuthError, Credentials};
 use crate::command::{Command, NodeDown, Owner};
 use crate::limits::BARRIER_MS_MAX;
 use crate::net::message::{Request, Response};
-use crate::net::{CallError, Hello, Peer, Refused};
+use crate::net::{CallError, Hello, Peer};
 use crate::state::Change;
 use crate::store::room::Room;
 use crate::store::{LogStore, Machine, Observer, OpenError, Store};
@@ -81,6 +88,9 @@ pub enum StartError {
     /// What it was told makes no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What it is to prove itself by cannot be used.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// Its store does not open.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -160,6 +170,7 @@ impl Node {
         config.check()?;
         let settings =
             config.raft().validate().map_err(|error| StartError::Raft(error.to_string()))?;
+        let auth = Auth::new(Credentials::load(&config.auth, config.host())?);
         let store = Store::open(&config.path, &config.name)?;
         let log = store.log()?;
         let application = Arc::new(OnceLock::new());
@@ -172,8 +183,15 @@ impl Node {
             .build()
             .map_err(StartError::Threads)?;
         let handle = runtime.handle().clone();
-        let context =
-            Arc::new(Context { config, store, raft: OnceLock::new(), strangers: Mutex::default() });
+        let context = Arc::new(Context {
+            config,
+            store,
+            raft: OnceLock::new(),
+            strangers: Mutex::default(),
+            auth,
+            neighbours: Neighbours::default(),
+            troubles: Troubles::default(),
+        });
         let (proposer, proposals) = Proposer::new();
         let (barrier, barriers) = Barrier::new();
         let inner = Arc::new(Inner {
@@ -224,6 +242,9 @@ impl Node {
             starting.spawn(duties::lead(starting.clone()));
         });
         node.spawn(room::watch(node.clone()));
+        if node.auth().credentials.tls.is_some() {
+            node.spawn(duties::look_at_certificates(node.clone()));
+        }
         node.spawn(propose::run(node.clone(), proposals));
         node.spawn(barrier::run(node.clone(), barriers));
         Ok(node)
@@ -389,12 +410,14 @@ impl Node {
         }
     }
 
-    /// Whether a connection of this caller is taken.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn admit(&self, caller: &Hello) -> Result<(), Refused> {
-        self.inner.context.admit(caller).await
+    /// How it proves itself, and what it asks of others.
+    pub fn auth(&self) -> &Auth {
+        &self.inner.context.auth
+    }
+
+    /// What connections need to know of it.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.inner.context
     }
 
     /// How this node introduces itself.

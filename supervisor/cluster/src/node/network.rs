@@ -18,7 +18,8 @@ use openraft::storage::Snapshot;
 use openraft::{AnyError, OptionalSend};
 use tokio::io::AsyncReadExt;
 
-use super::context::{Context, Dialer};
+use super::context::Context;
+use super::dialer::Dialer;
 use crate::limits::SNAPSHOT_CHUNK_BYTES;
 use crate::net::message::{Request, Response};
 use crate::net::{CallError, Peer};

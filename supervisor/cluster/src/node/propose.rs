@@ -311,6 +311,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{NODE_FLAGS, Sources};
     use crate::command::{Complete, End, Owner, Status};
     use crate::limits::SNAPSHOT_ENTRIES_DEFAULT;
     use crate::node::config::{Config, Timing};
@@ -347,6 +348,8 @@ mod tests {
             runs_scripts: true,
             timing: Timing::default(),
             snapshot_entries: SNAPSHOT_ENTRIES_DEFAULT,
+            auth: Sources::none(&NODE_FLAGS),
+            auth_required: false,
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {

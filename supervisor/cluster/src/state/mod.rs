@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::codec::{CodecError, decode, encode};
 use crate::command::{Command, Reply};
+use crate::hex;
 
 /// Why the state cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -93,11 +94,7 @@ pub fn read<T: DeserializeOwned>(rows: &dyn Rows, key: &[u8]) -> Result<Option<T
 }
 
 fn decode_row<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StateError> {
-    decode(value).map_err(|source| StateError::Row { key: hex(key), source })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    decode(value).map_err(|source| StateError::Row { key: hex::encode(key), source })
 }
 
 /// Something that those who watch the state want to know.

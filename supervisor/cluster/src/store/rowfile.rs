@@ -52,13 +52,23 @@ pub struct Writer<W, S> {
     out: W,
     sum: S,
     bytes: u64,
-    rows: u64,
+}
+
+/// A whole file.
+#[derive(Debug)]
+pub struct Written<W> {
+    /// What was written to.
+    pub out: W,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Its checksum.
+    pub sum: Vec<u8>,
 }
 
 impl<W: Write, S: Sum> Writer<W, S> {
     /// Begins with nothing: the head comes first.
     pub fn new(out: W) -> Self {
-        Self { out, sum: S::default(), bytes: 0, rows: 0 }
+        Self { out, sum: S::default(), bytes: 0 }
     }
 
     /// Adds bytes of the head.
@@ -70,19 +80,18 @@ impl<W: Write, S: Sum> Writer<W, S> {
 
     /// Adds a row.
     pub fn row(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        self.rows += 1;
         self.put(&(key.len() as u32).to_le_bytes())?;
         self.put(&(value.len() as u32).to_le_bytes())?;
         self.put(key)?;
         self.put(value)
     }
 
-    /// Adds end and checksum. Gives what was written to, and the number of bytes and rows.
-    pub fn finish(mut self) -> io::Result<(W, u64, u64)> {
+    /// Adds end and checksum.
+    pub fn finish(mut self) -> io::Result<Written<W>> {
         self.put(&END.to_le_bytes())?;
         let sum = self.sum.value();
         self.out.write_all(&sum)?;
-        Ok((self.out, self.bytes + sum.len() as u64, self.rows))
+        Ok(Written { out: self.out, bytes: self.bytes + sum.len() as u64, sum })
     }
 }
 
@@ -173,7 +182,7 @@ mod tests {
         for (key, value) in rows {
             writer.row(key, value).unwrap();
         }
-        writer.finish().unwrap().0
+        writer.finish().unwrap().out
     }
 
     fn all(bytes: &[u8]) -> io::Result<usize> {

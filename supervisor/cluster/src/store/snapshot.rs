@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
-use super::rowfile::{self, Crc32, invalid};
+use super::rowfile::{self, Crc32, Written, invalid};
 use crate::codec::{decode, encode};
 use crate::types::SnapshotMeta;
 
@@ -71,7 +71,7 @@ impl Writer {
 
     /// Makes the file whole and durable.
     pub fn finish(self) -> io::Result<SnapshotFile> {
-        let (file, bytes, _) = self.rows.finish()?;
+        let Written { out: file, bytes, .. } = self.rows.finish()?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         std::fs::rename(&self.temporary.0, &self.path)?;
