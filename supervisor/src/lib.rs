@@ -18,3 +18,4 @@ pub mod operate;
 pub mod pool;
 pub mod requests;
 pub mod server;
+pub mod stop;

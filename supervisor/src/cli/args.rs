@@ -9,8 +9,8 @@ use mcp_v8_cluster::types::check_name;
 
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
-    EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
-    HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
+    DRAIN_SECS_DEFAULT, DRAIN_SECS_MAX, EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX,
+    EXECUTION_TIMEOUT_SECS_MIN, HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
 };
 use crate::pool::Processes;
 use crate::pool::sandbox::Mode;
@@ -102,6 +102,14 @@ pub struct Args {
         value_parser = value_parser!(u64).range(CONSOLE_BYTES_MIN..=CONSOLE_BYTES_MAX)
     )]
     pub console_bytes_max: u64,
+
+    /// Seconds that running scripts have to end when the server is told to stop. What runs longer goes
+    /// to another node of the cluster, or ends where there is none
+    #[arg(
+        long, value_name = "S", default_value_t = DRAIN_SECS_DEFAULT, help_heading = EXECUTIONS,
+        value_parser = value_parser!(u64).range(..=DRAIN_SECS_MAX)
+    )]
+    pub drain_timeout: u64,
 
     /// Let run_js read a script from a path on the server (its `file` argument)
     #[arg(long, help_heading = EXECUTIONS)]

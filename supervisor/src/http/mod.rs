@@ -18,6 +18,8 @@ mod quarantine;
 mod raft;
 pub mod serve;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
@@ -32,6 +34,7 @@ use utoipa_axum::routes;
 use self::body::BodyBudget;
 pub use self::error::ApiError;
 pub use self::guard::Guard;
+use self::in_flight::InFlight;
 use crate::app::SharedApp;
 use crate::limits::BODY_BYTES_MAX;
 
@@ -83,6 +86,7 @@ pub fn openapi() -> String {
 /// `in_flight` counts requests until they are answered.
 pub fn router(app: SharedApp, guard: Guard, in_flight: TaskTracker, transport: Router) -> Router {
     let (rest, _) = documented().split_for_parts();
+    let in_flight = InFlight { app: Arc::clone(&app), requests: in_flight };
     rest.with_state(app)
         .merge(transport)
         .fallback(no_route)

@@ -1,5 +1,6 @@
 //! What a node does by itself: it renews its lease; a leader looks after the others.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use openraft::async_runtime::WatchReceiver;
@@ -27,20 +28,29 @@ const SILENT: Duration = Duration::from_secs(2);
 /// The error of an execution that nobody is left to run, as owners describe errors.
 pub const NODE_LOST: &str = r#"{"kind":"node_lost","message":"The node that ran the script was lost, and so were the attempts after it. Run it again.","stack":null,"line":null,"column":null}"#;
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Takes an epoch and keeps it; takes another one when it was lost.
 pub async fn renew(node: Node) {
-    tell_address(&node).await;
+    let gone = node.inner.gone.clone();
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = keep_epoch(&node) => {}
+    }
+}
+
+async fn keep_epoch(node: &Node) {
+    tell_address(node).await;
     loop {
         let incarnation = Uuid::new_v4();
         let up = NodeUp {
             node: node.name().to_owned(),
             incarnation,
-            runs_scripts: node.config().runs_scripts,
+            runs_scripts: node.config().runs_scripts
+                && !node.inner.departing.load(Ordering::Acquire),
         };
         // The lease begins at the earliest when this is sent.
         let sent = Instant::now();
@@ -51,18 +61,22 @@ pub async fn renew(node: Node) {
             },
             Err(error) => {
                 tracing::info!(%error, "this node cannot come up yet");
-                tell_address(&node).await;
+                tell_address(node).await;
                 sleep(LOOK).await;
                 continue;
             }
         };
         tracing::info!(epoch, "this node is up");
-        node.inner.epoch.send_replace(Some(epoch));
+        node.inner.epoch.send_replace(Some((epoch, incarnation)));
+        if node.inner.departing.load(Ordering::Acquire) {
+            // It was told to stop while it came up.
+            node.takes_no_more().await;
+        }
         if let Some(application) = node.inner.application.get() {
             // What the cluster gave to this epoch before we knew that it is ours.
             application.replaced();
         }
-        hold(&node, epoch, sent).await;
+        hold(node, epoch, sent).await;
         // From here on what runs here may run elsewhere.
         node.inner.epoch.send_replace(None);
         if let Some(application) = node.inner.application.get() {
@@ -261,11 +275,8 @@ async fn reassign(node: &Node) -> Result<(), Failed> {
     let is_up = |owner: &Owner| {
         all.iter().any(|(name, row)| *name == owner.node && row.up && row.epoch == owner.epoch)
     };
-    let mut load: Vec<(usize, Owner)> = all
-        .iter()
-        .filter(|(name, row)| row.up && row.runs_scripts && node.is_member(name))
-        .map(|(name, row)| (0, Owner { node: name.clone(), epoch: row.epoch }))
-        .collect();
+    let mut load: Vec<(usize, Owner)> =
+        node.runners()?.into_iter().map(|owner| (0, owner)).collect();
     let running = executions::running(&node.rows())?;
     for (_, row) in &running {
         if let Some((count, _)) = load.iter_mut().find(|(_, owner)| *owner == row.owner) {

@@ -11,6 +11,7 @@ mod barrier;
 mod bootstrap;
 pub mod config;
 mod context;
+mod depart;
 mod duties;
 mod handler;
 mod lease;
@@ -21,6 +22,7 @@ pub mod status;
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use self::barrier::Barrier;
 pub use self::barrier::Unavailable;
@@ -47,7 +50,7 @@ pub use self::membership::MembershipError;
 use self::network::Network;
 use self::propose::Proposer;
 pub use self::propose::{ProposeError, Proposed};
-use crate::command::{Command, NodeDown, Owner};
+use crate::command::Owner;
 use crate::limits::BARRIER_MS_MAX;
 use crate::net::message::{Request, Response};
 use crate::net::{CallError, Hello, Peer, Refused};
@@ -101,8 +104,12 @@ struct Inner {
     barrier: Barrier,
     leases: Leases,
     applied: watch::Receiver<u64>,
-    /// Epoch of this node, once it is up.
-    epoch: watch::Sender<Option<u64>>,
+    /// Epoch of this node, once it is up, and which run of its process that is.
+    epoch: watch::Sender<Option<(u64, Uuid)>>,
+    /// Whether this node stops soon: it takes no more executions.
+    departing: AtomicBool,
+    /// Cancelled when this node goes: it takes no further epoch.
+    gone: CancellationToken,
     /// Why the node does not find its cluster.
     looking: watch::Sender<Option<String>>,
     calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
@@ -174,6 +181,8 @@ impl Node {
             leases: Leases::default(),
             applied,
             epoch: watch::Sender::new(None),
+            departing: AtomicBool::new(false),
+            gone: CancellationToken::new(),
             looking: watch::Sender::new(None),
             calls: Mutex::default(),
             application_calls: Mutex::default(),
@@ -291,7 +300,7 @@ impl Node {
 
     /// This node as an owner of executions: in its present epoch, once it has one.
     pub fn owner(&self) -> Option<Owner> {
-        let epoch = (*self.inner.epoch.borrow())?;
+        let (epoch, _) = (*self.inner.epoch.borrow())?;
         Some(Owner { node: self.name().to_owned(), epoch })
     }
 
@@ -406,43 +415,5 @@ impl Node {
         let members = self.inner.context.members();
         let names = members.keys().map(|id| id.name().to_owned());
         names.filter(|name| name != self.name()).collect()
-    }
-
-    /// Hands leadership over if this node has it, so that its stop is no failure. Returns when
-    /// another node leads, or it cannot be helped.
-    pub async fn step_down(&self) {
-        if !self.is_leader() {
-            return;
-        }
-        match self.transfer_to(None).await {
-            Ok(()) => tracing::info!(leader = self.leader_name(), "leadership handed over"),
-            Err(error) => tracing::info!(%error, "leadership stays until the end"),
-        }
-    }
-
-    /// Tells the cluster that this node is going, so that nobody waits for its lease to end.
-    pub async fn retire(&self) {
-        const PATIENCE: Duration = Duration::from_millis(500);
-        if let (Some(Owner { node, epoch }), false) = (self.owner(), self.config().alone()) {
-            let down = self.propose(Command::NodeDown(NodeDown { node, epoch }));
-            // Without an answer its lease will end.
-            let _ = tokio::time::timeout(PATIENCE, down).await;
-        }
-    }
-
-    /// Stops. The store is closed when this returns.
-    pub async fn stop(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
-        if let Some(raft) = self.raft() {
-            // Its tasks end with the runtime in any case.
-            let _ = raft.shutdown().await;
-        }
-        self.inner.calls.lock().clear();
-        self.inner.application_calls.lock().clear();
-        if let Some(runtime) = self.inner.runtime.lock().take() {
-            runtime.shutdown_background();
-        }
     }
 }
