@@ -51,9 +51,17 @@ impl Stop {
         if let Some(node) = self.app.node.as_ref().filter(|_| others) {
             tokio::join!(node.step_down(), node.takes_no_more());
         }
-        executions.drain(self.drain).await;
-        if others {
-            sleep_until(begun + NOT_READY_MIN).await;
+        let seen = async {
+            if others {
+                sleep_until(begun + NOT_READY_MIN).await;
+            }
+        };
+        if executions.are_replicated() {
+            tokio::join!(executions.drain(self.drain), seen);
+        } else {
+            // Nobody else can run what still comes.
+            seen.await;
+            executions.drain(self.drain).await;
         }
         self.closing.cancel();
         self.in_flight.close();

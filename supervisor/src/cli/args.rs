@@ -186,7 +186,8 @@ pub struct Args {
     #[arg(long, value_name = "MS", default_value_t = Timing::default().election_max, help_heading = CLUSTER)]
     pub election_timeout_max: u64,
 
-    /// Log entries after which the log is compacted into a snapshot
+    /// Log entries after which the log is compacted into a snapshot, if it has grown by as much as the
+    /// last one is large; after fifty times as many it is in any case
     #[arg(
         long, value_name = "N", default_value_t = SNAPSHOT_ENTRIES_DEFAULT, help_heading = CLUSTER,
         value_parser = value_parser!(u64).range(100..=1_000_000)

@@ -3,7 +3,8 @@
 //! # Contract
 //! * From [`Executions::close`] on nothing new runs here. Where other nodes take executions, what is
 //!   submitted is committed with one of them as its owner, and its caller is answered from here as if
-//!   it had run here; where none does, it is refused.
+//!   it had run here; where none does, it is refused. Executions that only this server knows
+//!   (`--stateless`) are accepted until it drains.
 //! * [`Executions::drain`] lets what runs end. Where other nodes take executions, what waits for a
 //!   worker goes to them at once, and so does what still runs when the time is over; it runs again
 //!   there, as another attempt. Where none does, what waits runs here, and what does not end in time
@@ -18,22 +19,30 @@ use super::{Executions, StopCause, ledger};
 use crate::limits::STOP_MAX;
 
 impl Executions {
-    /// Runs nothing new here from now on.
+    /// Begins to stop: this server should get no traffic any more.
     pub fn close(&self) {
-        // An admission in memory sees this, or has counted what it admitted.
-        let _admission = self.shared.registry.lock();
-        self.shared.draining.store(true, Ordering::SeqCst);
+        self.shared.closing.store(true, Ordering::SeqCst);
     }
 
     /// Whether [`Executions::close`] was called.
-    pub fn draining(&self) -> bool {
-        self.shared.draining.load(Ordering::SeqCst)
+    pub fn closing(&self) -> bool {
+        self.shared.closing.load(Ordering::SeqCst)
+    }
+
+    /// Whether other nodes know of what runs here.
+    pub fn are_replicated(&self) -> bool {
+        self.shared.ledger.is_some()
     }
 
     /// Closes; returns once nothing runs or waits here any more, shortly after `patience` at the
     /// latest.
     pub async fn drain(&self, patience: Duration) {
         self.close();
+        {
+            // An admission in memory sees this, or has counted what it admitted.
+            let _admission = self.shared.registry.lock();
+            self.shared.draining.store(true, Ordering::SeqCst);
+        }
         tokio::select! {
             idle = tokio::time::timeout(patience, self.idle()) => if idle.is_ok() { return },
             () = ledger::give_waiting(&self.shared) => {}

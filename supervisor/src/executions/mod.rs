@@ -26,7 +26,7 @@ mod submit;
 mod wait;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use mcp_v8_cluster::node::Node;
@@ -105,6 +105,9 @@ struct Shared {
     slots: Arc<Semaphore>,
     /// Absent where nothing is kept.
     ledger: Option<Ledger>,
+    /// Whether the server stops.
+    closing: AtomicBool,
+    /// Whether what only this server knows is not accepted any more.
     draining: AtomicBool,
     /// Cancelled when nobody may wait for an execution any more.
     hurry: CancellationToken,
@@ -123,6 +126,7 @@ impl Executions {
             quarantine: Quarantine::default(),
             slots: Arc::new(Semaphore::new(settings.concurrent_max)),
             ledger: node.map(Ledger::new),
+            closing: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             hurry: CancellationToken::new(),
             active: watch::Sender::new(0),
@@ -193,7 +197,8 @@ impl Executions {
     /// Whether new executions are taken here, and code with this hash.
     fn check_open(&self, hash: Option<CodeHash>) -> Result<(), SubmitError> {
         let shared = &self.shared;
-        if self.draining() {
+        let stop = if shared.ledger.is_some() { &shared.closing } else { &shared.draining };
+        if stop.load(Ordering::SeqCst) {
             return Err(SubmitError::ShuttingDown);
         }
         if let Some(reason) = shared.pool.broken() {

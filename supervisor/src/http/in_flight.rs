@@ -30,7 +30,7 @@ pub async fn track(State(in_flight): State<InFlight>, request: Request, next: Ne
     let token = in_flight.requests.token();
     let get = request.method() == Method::GET;
     let mut response = next.run(request).await;
-    if in_flight.app.executions.draining() {
+    if in_flight.app.executions.closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let content_type = response.headers().get(header::CONTENT_TYPE);

@@ -16,8 +16,8 @@ use crate::limits::{
 use crate::net::message::{Request, Response};
 use crate::state::{executions, nodes};
 
-/// How often a leader looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a node looks whether something is to be done.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// Commands that forget old executions, at most, in one look; each forgets 256.
 const EXPIRES_PER_LOOK: usize = 32;

@@ -9,6 +9,7 @@
 
 mod barrier;
 mod bootstrap;
+mod compact;
 pub mod config;
 mod context;
 mod depart;
@@ -216,6 +217,7 @@ impl Node {
             starting.inner.looking.send_replace(None);
             starting.spawn(duties::renew(starting.clone()));
             starting.spawn(duties::lead(starting.clone()));
+            starting.spawn(compact::run(starting.clone()));
         });
         node.spawn(propose::run(node.clone(), proposals));
         node.spawn(barrier::run(node.clone(), barriers));

@@ -21,6 +21,7 @@ mod lock;
 mod log;
 mod machine;
 mod mark;
+mod purge;
 pub mod snapshot;
 mod sync;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use self::lock::LockError;
 pub use self::log::LogStore;
 pub use self::machine::{Machine, Observer, SnapshotBuilder};
 use self::mark::Mark;
+use self::purge::Purger;
 use self::sync::Syncer;
 use crate::limits::PAGE_CACHE_BYTES;
 use crate::state::StateError;
@@ -107,6 +109,7 @@ struct Inner {
     identity: Mutex<Identity>,
     mark: Arc<Mark>,
     syncer: Syncer,
+    purger: Purger,
     /// Held for as long as the store is open.
     _lock: Lock,
 }
@@ -143,6 +146,7 @@ impl Store {
             identity::LoadError::Damaged(problem) => damaged(problem),
         })?;
         let syncer = Syncer::start(db.clone(), path, Arc::clone(&mark)).map_err(directory)?;
+        let purger = Purger::start(log.clone()).map_err(directory)?;
         let inner = Inner {
             path: path.to_owned(),
             db,
@@ -153,6 +157,7 @@ impl Store {
             identity: Mutex::new(identity),
             mark,
             syncer,
+            purger,
             _lock: lock,
         };
         let store = Self { inner: Arc::new(inner) };
@@ -226,6 +231,23 @@ impl Store {
             hash.update(&value);
         }
         Ok(hash.finalize())
+    }
+
+    /// Makes the rows durable. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn sync_rows(&self) -> io::Result<()> {
+        self.inner.sync_state()
+    }
+
+    /// Bytes of the latest snapshot; 0 without one. Blocks.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn snapshot_bytes(&self) -> io::Result<u64> {
+        let latest = snapshot::latest(&self.inner.path.join(snapshot::DIRECTORY))?;
+        Ok(latest.map_or(0, |file| file.bytes))
     }
 
     /// Bytes on disk, snapshots not included.

@@ -143,7 +143,7 @@ fn unavailable(problem: impl std::fmt::Display) -> SubmitError {
 
 /// Who runs what is submitted now: this node, or another when this one stops.
 async fn runner(shared: &Shared, ledger: &Ledger) -> Result<Owner, SubmitError> {
-    if shared.draining.load(Ordering::SeqCst) {
+    if shared.closing.load(Ordering::SeqCst) {
         return ledger.taker().ok_or(SubmitError::ShuttingDown);
     }
     ledger.node.owner_within(OWNER_WAIT).await.ok_or_else(|| {
@@ -195,7 +195,7 @@ async fn commit(
             Reply::Accepted(first) => return Ok(Submitted::Before(first)),
             Reply::KeyConflict => return Err(SubmitError::KeyConflict),
             // Whoever was to run it has gone, which is seen here once this is applied.
-            Reply::Fenced if shared.draining.load(Ordering::SeqCst) && offers < OFFERS_MAX => {
+            Reply::Fenced if shared.closing.load(Ordering::SeqCst) && offers < OFFERS_MAX => {
                 node.applied_to(proposed.index).await.map_err(unavailable)?;
                 submit.owner = runner(&shared, ledger).await?;
             }

@@ -57,7 +57,11 @@ pub async fn restart(entries: u64) {
     let running = mib(anonymous_memory_bytes(nodes.pid(node)));
     let (mut times, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..RESTARTS {
+        // A node that has just started has nothing to look through again.
+        let writers = Writers::start(&nodes, &[0, 1, 2], CLIENTS);
+        tokio::time::sleep(Duration::from_secs(2)).await;
         nodes.kill(node);
+        writers.stop().await;
         let begun = Instant::now();
         nodes.launch(node);
         times.push(nodes.ready_after(node, begun).await);

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use mcp_v8_tests::until;
-
 use super::writers::Writers;
 use super::{row, spread};
 use crate::nodes::Nodes;
@@ -20,13 +18,7 @@ pub async fn run(kills: usize) {
         tokio::time::sleep(WARM).await;
         let killed = Instant::now();
         nodes.kill(leader);
-        let other = Nodes::all_but(leader)[0];
-        until("another leader", || async {
-            let (ready, _) = nodes.status(other).await?;
-            ready.then_some(())
-        })
-        .await;
-        tokio::time::sleep(WARM).await;
+        writers.written_after(killed).await;
         let writes = writers.stop().await;
         // What was asked before may have been committed before.
         let after = writes.iter().filter(|write| write.begun > killed).map(|write| write.ended);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::RequestBuilder;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::nodes::Nodes;
@@ -36,6 +37,8 @@ pub struct Write {
 /// The clients.
 pub struct Writers {
     stop: Arc<AtomicBool>,
+    /// When the write began that was begun last of those that were accepted.
+    latest: watch::Receiver<Instant>,
     clients: JoinSet<Vec<Write>>,
 }
 
@@ -44,10 +47,11 @@ impl Writers {
     pub fn start(nodes: &Nodes, at: &[usize], clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let client = mcp_v8_tests::client();
+        let (latest, seen) = watch::channel(Instant::now());
         let mut running = JoinSet::new();
         for which in 0..clients {
             let (client, stop) = (client.clone(), Arc::clone(&stop));
-            let url = nodes.url(at[which % at.len()]);
+            let (url, latest) = (nodes.url(at[which % at.len()]), latest.clone());
             running.spawn(async move {
                 let mut writes = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
@@ -56,6 +60,11 @@ impl Writers {
                     let ended = Instant::now();
                     if answer.is_ok_and(|answer| answer.status().is_success()) {
                         writes.push(Write { begun, ended });
+                        latest.send_if_modified(|latest| {
+                            let later = begun > *latest;
+                            *latest = begun.max(*latest);
+                            later
+                        });
                     } else {
                         tokio::time::sleep(Duration::from_millis(5)).await;
                     }
@@ -63,7 +72,12 @@ impl Writers {
                 writes
             });
         }
-        Self { stop, clients: running }
+        Self { stop, latest: seen, clients: running }
+    }
+
+    /// Waits until a write that was begun after this has been accepted.
+    pub async fn written_after(&self, begun: Instant) {
+        self.latest.clone().wait_for(|latest| *latest > begun).await.unwrap();
     }
 
     /// What they wrote.
