@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join, join_all};
 use mcp_v8_tests::cluster::{Answered, Cluster, Silence};
 use mcp_v8_tests::{until, until_within};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ALL: [usize; 3] = [1, 2, 3];
 
@@ -183,10 +183,23 @@ async fn red(cluster: &Cluster, node: usize) {
     .await;
 }
 
+/// What a script gave, which must be this.
+fn assert_result<'a>(answer: &'a Answered, result: &str) -> &'a Value {
+    let answer = answer.as_ref().unwrap();
+    assert_eq!((answer.status, &answer.body["result"]), (200, &json!(result)), "{answer:?}");
+    &answer.body
+}
+
+fn times(answers: &[(Answered, Duration)]) -> Vec<Duration> {
+    answers.iter().map(|(_, took)| *took).collect()
+}
+
 #[tokio::test]
 async fn p8_what_waits_and_what_runs_too_long_ends_on_another_node_and_is_answered_here() {
-    let flags = ["--drain-timeout=1", "--max-concurrent-executions=2"];
-    let cluster = Cluster::start_with(3, &flags).await;
+    const LONG: Duration = Duration::from_secs(5);
+    const DRAIN_SECS: u64 = 2;
+    let drain = format!("--drain-timeout={DRAIN_SECS}");
+    let cluster = Cluster::start_with(3, &[&drain, "--max-concurrent-executions=2"]).await;
     for stops_the_leader in [true, false] {
         let leader = settled(&cluster).await;
         let node = if stops_the_leader { leader } else { cluster.all_but(&[leader])[0] };
@@ -203,7 +216,7 @@ async fn p8_what_waits_and_what_runs_too_long_ends_on_another_node_and_is_answer
             }
         };
         // They take both places; what comes behind them waits.
-        let long = [false, true].map(|mcp| ran(sleeping(4000, "long"), mcp));
+        let long = [false, true].map(|mcp| ran(sleeping(LONG.as_millis() as u32, "long"), mcp));
         let waiting = (0..6).map(|which| async move {
             tokio::time::sleep(Duration::from_millis(500)).await;
             ran("'waited'".to_owned(), which % 2 == 0).await
@@ -212,71 +225,47 @@ async fn p8_what_waits_and_what_runs_too_long_ends_on_another_node_and_is_answer
             tokio::time::sleep(Duration::from_millis(800)).await;
             cluster.sigterm(node);
             red(&cluster, node).await;
-            // It still answers whoever asks it, and goes on when they have stopped asking.
-            let mut late = Vec::new();
-            loop {
-                match cluster.exec(node, "'late'", 30).await {
-                    Err(Silence::NotSent(_)) => break,
-                    answer => late.push(answer),
+            // It answers whoever asks it although it is not ready, and does not wait for them to stop.
+            let late = join_all((0..8).map(|_| async {
+                let mut late = Vec::new();
+                loop {
+                    match cluster.exec(node, "'late'", 30).await {
+                        Err(Silence::NotSent(_)) => break late,
+                        answer => late.push(answer),
+                    }
                 }
-            }
+            }));
+            let late = late.await.concat();
             let status = cluster.exited(node, STOP_MAX).await;
             assert_eq!(status.code(), Some(0));
             late
         };
         let (long, (waited, late)) = join(join_all(long), join(join_all(waiting), stopping)).await;
         for (answer, took) in &long {
-            let answer = answer.as_ref().unwrap();
-            assert_eq!(
-                (answer.status, &answer.body["result"]),
-                (200, &json!("long")),
-                "{answer:?}"
-            );
-            let id = answer.body["execution_id"].as_str().unwrap();
+            let shown = assert_result(answer, "long");
             // It began anew, elsewhere, when the drain time was over.
-            assert!(*took > Duration::from_millis(5000), "{took:?}");
+            assert!(*took > LONG + Duration::from_secs(DRAIN_SECS), "{took:?}");
+            let id = shown["execution_id"].as_str().unwrap();
             for other in &rest {
-                let shown = cluster.get_execution(*other, id).await.unwrap();
-                assert_eq!(shown.body["result"], "long", "node {other}: {shown:?}");
+                assert_result(&cluster.get_execution(*other, id).await, "long");
             }
         }
         for (answer, took) in &waited {
-            let answer = answer.as_ref().unwrap();
-            assert_eq!(
-                (answer.status, &answer.body["result"]),
-                (200, &json!("waited")),
-                "{answer:?}"
-            );
-            // Not behind the long ones, which have no place to give before the drain time is over.
-            assert!(*took < Duration::from_millis(1300), "{took:?}");
+            assert_result(answer, "waited");
+            // At once, and not when those that run are handed over.
+            assert!(*took < Duration::from_secs(DRAIN_SECS), "{took:?}");
         }
+        assert!(!late.is_empty());
         for answer in &late {
-            let answer = answer.as_ref().unwrap();
-            assert_eq!(
-                (answer.status, &answer.body["result"]),
-                (200, &json!("late")),
-                "{answer:?}"
-            );
+            assert_result(answer, "late");
         }
         println!(
             "node {node}: {} that came late were answered; long {:?}; waited {:?}",
             late.len(),
-            long.map_times(),
-            waited.map_times(),
+            times(&long),
+            times(&waited),
         );
-        assert!(!late.is_empty());
         cluster.up(node).await;
-    }
-}
-
-/// The times of answers, for people.
-trait Times {
-    fn map_times(&self) -> Vec<Duration>;
-}
-
-impl Times for Vec<(Answered, Duration)> {
-    fn map_times(&self) -> Vec<Duration> {
-        self.iter().map(|(_, took)| *took).collect()
     }
 }
 
@@ -299,6 +288,20 @@ async fn whoever_waits_for_what_takes_longer_than_the_stop_hears_that_it_goes_on
     let id = answer.body["execution_id"].as_str().unwrap();
     let ended = cluster.ended(leader, id, Duration::from_secs(60)).await;
     assert_eq!(ended["result"], "at last", "{ended}");
+}
+
+#[tokio::test]
+async fn a_node_that_keeps_nothing_runs_what_comes_until_load_balancers_have_seen_it_stop() {
+    let cluster = Cluster::start_with(3, &["--stateless"]).await;
+    settled(&cluster).await;
+    cluster.sigterm(1);
+    red(&cluster, 1).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1500) {
+        assert_result(&cluster.exec(1, "'here'", 30).await, "here");
+    }
+    let status = cluster.exited(1, STOP_MAX).await;
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test]

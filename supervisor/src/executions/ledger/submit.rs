@@ -28,10 +28,10 @@ pub(in crate::executions) async fn submit(
 ) -> Result<Arc<Execution>, SubmitError> {
     let shared = &executions.shared;
     // Before it is asked whether this node stops: a drain waits for this one, or it goes elsewhere.
-    let counted = Counted::new(shared);
+    let mut counted = Some(Counted::new(shared));
     match executions.check_open(hash) {
         // Whoever takes it looks at the code before it runs.
-        Err(SubmitError::ShuttingDown) if has_taker(shared) => {}
+        Err(SubmitError::ShuttingDown) if has_taker(shared) => counted = None,
         open => open?,
     }
     shared.queue.reserve(code.len()).map_err(|waiting| SubmitError::Overloaded { waiting })?;
