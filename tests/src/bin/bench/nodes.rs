@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mcp_v8_tests::{binary, free_port, signal_process, until, until_within};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Members of a cluster.
@@ -20,6 +20,8 @@ struct Node {
 /// The nodes, counted from 0; they end when this is dropped.
 pub struct Nodes {
     nodes: Vec<Node>,
+    /// Whether the first one has founded the cluster alone and the others enter it.
+    joining: bool,
     client: reqwest::Client,
     dir: TempDir,
 }
@@ -30,32 +32,50 @@ fn name(at: usize) -> String {
 }
 
 impl Nodes {
+    fn new(joining: bool) -> Self {
+        let node = |_| Node { http: free_port(), cluster: free_port(), child: None };
+        let nodes = (0..NODES).map(node).collect();
+        let dir = tempfile::tempdir().unwrap();
+        Self { nodes, joining, client: mcp_v8_tests::client(), dir }
+    }
+
     /// Starts all of them; gives the leader once all are ready.
     pub async fn start() -> (Self, usize) {
-        let node = |_| Node { http: free_port(), cluster: free_port(), child: None };
-        let mut nodes = Self {
-            nodes: (0..NODES).map(node).collect(),
-            client: mcp_v8_tests::client(),
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let mut nodes = Self::new(false);
         (0..NODES).for_each(|at| nodes.launch(at));
         let leader = nodes.ready().await;
         (nodes, leader)
     }
 
-    /// Starts the process of a node.
-    pub fn launch(&mut self, at: usize) {
+    /// Starts the first one only, as a cluster that the others enter when they are launched.
+    pub async fn start_first() -> Self {
+        let mut nodes = Self::new(true);
+        nodes.launch(0);
+        nodes.ready_after(0, Instant::now()).await;
+        nodes
+    }
+
+    /// How a node is told of the others.
+    fn others(&self, at: usize) -> Option<String> {
+        if self.joining {
+            return (at > 0).then(|| format!("--join=127.0.0.1:{}", self.nodes[0].cluster));
+        }
         let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != at);
         let peers: Vec<String> = others
             .map(|(other, node)| format!("{}@127.0.0.1:{}", name(other), node.cluster))
             .collect();
+        Some(format!("--peers={}", peers.join(",")))
+    }
+
+    /// Starts the process of a node.
+    pub fn launch(&mut self, at: usize) {
         let Node { http, cluster, .. } = self.nodes[at];
         let child = Command::new(binary("mcp-v8"))
             .arg(format!("--http-port={http}"))
             .arg(format!("--cluster-port={cluster}"))
             .arg(format!("--node-id={}", name(at)))
             .arg(format!("--advertise-addr=127.0.0.1:{cluster}"))
-            .arg(format!("--peers={}", peers.join(",")))
+            .args(self.others(at))
             .arg(format!("--session-db-path={}", self.dir.path().display()))
             .arg("--bind-host=127.0.0.1")
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()))
@@ -100,6 +120,22 @@ impl Nodes {
             child.lock().unwrap().try_wait().unwrap()
         })
         .await
+    }
+
+    /// Has another node lead, whichever does now.
+    pub async fn lead(&self, at: usize) {
+        until("the leader that is wanted", || async {
+            let (_, status) = self.status(at).await?;
+            if status["role"] == "Leader" {
+                return Some(());
+            }
+            let url = format!("http://127.0.0.1:{}/raft/transfer-leader", self.nodes[at].cluster);
+            let transfer = self.client.post(url).json(&json!({ "to": name(at) }));
+            // Looked at again in any case.
+            let _ = transfer.send().await;
+            None
+        })
+        .await;
     }
 
     /// What a node says about itself, and whether it is ready.
