@@ -122,8 +122,19 @@ pub const QUARANTINE_REASON_BYTES_MAX: usize = 512;
 /// Blocks of memory from this size on, in bytes, go back to the system as soon as they are free.
 pub const LARGE_BLOCK_BYTES: i32 = 128 * 1024;
 
-/// How long a stopping server waits for running scripts before it stops them.
-pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// What running scripts may take to end once their server was told to stop, in seconds: default and
+/// most.
+pub const DRAIN_SECS_DEFAULT: u64 = 30;
+/// See [`DRAIN_SECS_DEFAULT`].
+pub const DRAIN_SECS_MAX: u64 = EXECUTION_TIMEOUT_SECS_MAX;
+
+/// How long a node that stops waits, after its own scripts have ended, for those that others have
+/// taken over from it: whoever waits here for one hears its end.
+pub const ANSWERS_MAX: Duration = Duration::from_secs(30);
+
+/// How long a node says that it is not ready before it takes no more connections, at least: load
+/// balancers look every second or so, and send requests until they have looked.
+pub const NOT_READY_MIN: Duration = Duration::from_secs(2);
 
 /// How long scripts that were told to stop may take to end before they are left behind.
 pub const STOP_MAX: Duration = Duration::from_secs(2);

@@ -3,8 +3,8 @@
 //! # Contract
 //! * Whatever can be wrong with the command line, the ports, the paths or the worker program is
 //!   said before the first request is taken, in one sentence that names the flag.
-//! * SIGTERM or SIGINT: nothing new is accepted, what runs is finished (at most [`DRAIN_MAX`]),
-//!   answers are delivered, every child is reaped, exit code 0. A second signal ends it at once.
+//! * SIGTERM or SIGINT: what was asked is answered ([`crate::stop`]), every child is reaped, exit code
+//!   0. A second signal ends it at once.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -25,11 +25,12 @@ use crate::cli::Args;
 use crate::executions::{Executions, Settings};
 use crate::http::serve::{Anybody, BindError, bind, serve};
 use crate::http::{self, ClusterEntrance, Guard};
-use crate::limits::{CONNECTION_DRAIN_MAX, DRAIN_MAX, IDLE_WORKERS_MAX};
+use crate::limits::{CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX};
 use crate::mcp;
 use crate::metrics;
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
+use crate::stop::Stop;
 use crate::waiting::{self, WaitError};
 
 /// How often histograms are folded so that they stay small.
@@ -145,6 +146,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
     let node = if keeps { start_node(&args).await? } else { None };
 
+    let drain = Duration::from_secs(args.drain_timeout);
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
     let (executions, pool) = start_executions(&args, worker_path, node.clone())?;
     if !args.metadata_only {
@@ -215,25 +217,13 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
 
     // From here on a signal means: now.
+    let stopping = Stop { app, drain, in_flight, listeners, closing, streams: stop };
     let shutting_down = async {
-        if let Some(node) = &node {
-            node.step_down().await;
-        }
-        app.executions.drain(DRAIN_MAX).await;
-        closing.cancel();
-        in_flight.close();
-        // Whoever does not take its answer by then does not get it.
-        let _ = tokio::time::timeout(CONNECTION_DRAIN_MAX, in_flight.wait()).await;
-        stop.cancel();
+        stopping.answer().await;
         if stdio && ended.is_none() {
             ended = tokio::time::timeout(CONNECTION_DRAIN_MAX, &mut conversation).await.ok();
         }
-        listeners.wait().await;
-        app.pool.stop().await;
-        if let Some(node) = &node {
-            node.retire().await;
-            node.stop().await;
-        }
+        stopping.end().await;
     };
     tokio::select! {
         name = signals.next() => tracing::warn!(signal = name, "stopping at once"),

@@ -475,7 +475,7 @@ impl Cluster {
             let status = response.status().as_u16();
             let text =
                 response.text().await.map_err(|error| Silence::Unknown(error.to_string()))?;
-            Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default() })
+            Ok(Answer { status, body: body(&text) })
         };
         self.runtime.as_ref().unwrap().spawn(sending).await.unwrap()
     }
@@ -625,15 +625,29 @@ impl Cluster {
 
     /// Runs a script on a node, waiting so many seconds for its end.
     pub async fn exec(&self, node: usize, code: &str, wait_secs: u64) -> Answered {
+        self.exec_with(node, &json!({ "code": code }), wait_secs).await
+    }
+
+    /// The same with a whole request.
+    pub async fn exec_with(&self, node: usize, request: &Value, wait_secs: u64) -> Answered {
         let url = Self::url(node, HTTP_PORT, &format!("/api/exec?wait={wait_secs}"));
         let limit = REQUEST_MAX + Duration::from_secs(wait_secs);
-        self.send(self.client.post(url).json(&json!({ "code": code })), limit).await
+        self.send(self.client.post(url).json(request), limit).await
     }
 
     /// Runs a script on a node in limited time: without an answer by then it may or may not run.
     pub async fn exec_within(&self, node: usize, code: &str, limit: Duration) -> Answered {
         let url = Self::url(node, HTTP_PORT, "/api/exec?wait=60");
         self.send(self.client.post(url).json(&json!({ "code": code })), limit).await
+    }
+
+    /// Runs a script on a node over MCP, waiting so many seconds for its end; the answer is what the
+    /// tool gives.
+    pub async fn run_js(&self, node: usize, code: &str, wait_secs: u64) -> Answered {
+        let post = self.client.post(Self::url(node, HTTP_PORT, "/mcp"));
+        let call = crate::run_js(post, 1, json!({ "code": code, "wait_secs": wait_secs }));
+        let answer = self.send(call, REQUEST_MAX + Duration::from_secs(wait_secs)).await?;
+        Ok(Answer { body: answer.body["result"]["structuredContent"].clone(), ..answer })
     }
 
     /// Submits a script to a node without waiting, and gives its id.
@@ -680,6 +694,13 @@ impl Cluster {
 fn log_level() -> String {
     let chosen = std::env::var("RUST_LOG").ok().filter(|level| level != "off");
     chosen.unwrap_or_else(|| "info,openraft=error".to_owned())
+}
+
+/// The JSON of a body, or of the last event of a stream.
+fn body(text: &str) -> Value {
+    let event = || text.lines().rev().find_map(|line| line.strip_prefix("data:"));
+    let json = |text: &str| serde_json::from_str(text).ok();
+    json(text).or_else(|| json(event()?.trim())).unwrap_or_default()
 }
 
 /// The one node that says it leads, if all others name it.

@@ -43,12 +43,24 @@ pub const SNAPSHOT_ROWS_PER_LOCK: usize = 512;
 /// Entries after which a snapshot is made, unless set otherwise.
 pub const SNAPSHOT_ENTRIES_DEFAULT: u64 = 2_000;
 
+/// How many times [`SNAPSHOT_ENTRIES_DEFAULT`] entries, or what is set, the log may grow by while the
+/// last snapshot is larger than that.
+pub const SNAPSHOT_ENTRIES_FACTOR: u64 = 50;
+
+/// How long a snapshot may take before another is tried, in milliseconds.
+pub const SNAPSHOT_MS_MAX: u64 = 5 * 60 * 1000;
+
+/// Entries after which the rows are made durable: what a node that lost power applies again.
+pub const ROWS_SYNC_ENTRIES: u64 = 2_000;
+
 /// Entries that stay in the log behind a snapshot, for followers that are a little late.
 pub const LOG_KEEP_ENTRIES: u64 = 500;
 
-/// Command ids that are remembered: a command is retried within seconds, and at ten thousand
-/// commands a second this is a minute and a half.
-pub const COMMAND_IDS_MAX: u64 = 1_000_000;
+/// Command ids that are remembered. A command is retried for [`PROPOSE_MS_MAX`], in which no more than
+/// these come: only commands without another name of their own need one (tags), and ten thousand of
+/// those a second are more than three nodes take. All of them are in every snapshot, and are read when
+/// a node starts.
+pub const COMMAND_IDS_MAX: u64 = 100_000;
 
 /// Ended executions that are kept, unless set otherwise.
 pub const EXECUTION_ROWS_DEFAULT: u64 = 20_000;

@@ -11,8 +11,8 @@ use super::backup::{BackupArgs, RestoreArgs};
 use super::proof::{NodeProof, OperatorProof};
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
-    EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
-    HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
+    DRAIN_SECS_DEFAULT, DRAIN_SECS_MAX, EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX,
+    EXECUTION_TIMEOUT_SECS_MIN, HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
 };
 use crate::pool::Processes;
 use crate::pool::sandbox::Mode;
@@ -107,6 +107,14 @@ pub struct Args {
     )]
     pub console_bytes_max: u64,
 
+    /// Seconds that running scripts have to end when the server is told to stop. What runs longer goes
+    /// to another node of the cluster, or ends where there is none
+    #[arg(
+        long, value_name = "S", default_value_t = DRAIN_SECS_DEFAULT, help_heading = EXECUTIONS,
+        value_parser = value_parser!(u64).range(..=DRAIN_SECS_MAX)
+    )]
+    pub drain_timeout: u64,
+
     /// Let run_js read a script from a path on the server (its `file` argument)
     #[arg(long, help_heading = EXECUTIONS)]
     pub allow_run_js_file: bool,
@@ -182,7 +190,8 @@ pub struct Args {
     #[arg(long, value_name = "MS", default_value_t = Timing::default().election_max, help_heading = CLUSTER)]
     pub election_timeout_max: u64,
 
-    /// Log entries after which the log is compacted into a snapshot
+    /// Log entries after which the log is compacted into a snapshot, if it has grown by as much as the
+    /// last one is large; after fifty times as many it is in any case
     #[arg(
         long, value_name = "N", default_value_t = SNAPSHOT_ENTRIES_DEFAULT, help_heading = CLUSTER,
         value_parser = value_parser!(u64).range(100..=1_000_000)

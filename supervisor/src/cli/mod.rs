@@ -89,6 +89,7 @@ mod tests {
             ("heap-memory-max", ["8", "4096"], ["7", "4097"]),
             ("max-concurrent-executions", ["1", "1024"], ["0", "1025"]),
             ("console-bytes-max", ["1024", "16777216"], ["1023", "16777217"]),
+            ("drain-timeout", ["0", "300"], ["-1", "301"]),
         ] {
             for value in at {
                 assert!(parse_words(&[&format!("--{flag}={value}")]).is_ok(), "{flag}={value}");

@@ -19,6 +19,7 @@ mod raft;
 pub mod serve;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
@@ -36,6 +37,7 @@ use utoipa_axum::routes;
 use self::body::BodyBudget;
 pub use self::error::ApiError;
 pub use self::guard::Guard;
+use self::in_flight::InFlight;
 use self::serve::Entrance;
 use crate::app::SharedApp;
 use crate::limits::BODY_BYTES_MAX;
@@ -88,6 +90,7 @@ pub fn openapi() -> String {
 /// `in_flight` counts requests until they are answered.
 pub fn router(app: SharedApp, guard: Guard, in_flight: TaskTracker, transport: Router) -> Router {
     let (rest, _) = documented().split_for_parts();
+    let in_flight = InFlight { app: Arc::clone(&app), requests: in_flight };
     rest.with_state(app)
         .merge(transport)
         .fallback(no_route)

@@ -235,7 +235,8 @@ impl Config {
             max_payload_entries: 1024,
             // Entries as long as there are any: a snapshot only for who is behind the log.
             replication_lag_threshold: u64::MAX / 2,
-            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            // The node decides; see `compact`.
+            snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: LOG_KEEP_ENTRIES,
             purge_batch_size: 256,
             backoff: "20ms 50ms 100ms ..250ms".to_owned(),

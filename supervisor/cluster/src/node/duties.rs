@@ -1,6 +1,7 @@
 //! What a node does by itself: it renews its lease; a leader looks after the others.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -19,8 +20,8 @@ use crate::limits::{
 use crate::net::message::{Request, Response};
 use crate::state::{executions, nodes};
 
-/// How often a leader looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a node looks whether something is to be done.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// Commands that forget old executions, at most, in one look; each forgets 256.
 const EXPIRES_PER_LOOK: usize = 32;
@@ -33,14 +34,23 @@ pub const NODE_LOST: &str = r#"{"kind":"node_lost","message":"The node that ran 
 
 /// Takes an epoch and keeps it; takes another one when it was lost.
 pub async fn renew(node: Node) {
-    tell_address(&node).await;
+    let gone = node.inner.gone.clone();
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = keep_epoch(&node) => {}
+    }
+}
+
+async fn keep_epoch(node: &Node) {
+    tell_address(node).await;
     loop {
         node.room_returns().await;
         let incarnation = Uuid::new_v4();
         let up = NodeUp {
             node: node.name().to_owned(),
             incarnation,
-            runs_scripts: node.config().runs_scripts,
+            runs_scripts: node.config().runs_scripts
+                && !node.inner.departing.load(Ordering::Acquire),
         };
         // The lease begins at the earliest when this is sent.
         let sent = Instant::now();
@@ -52,19 +62,23 @@ pub async fn renew(node: Node) {
             Err(error) => {
                 tracing::info!(%error, "this node cannot come up yet");
                 node.inner.looking.send_replace(Some(error.to_string()));
-                tell_address(&node).await;
+                tell_address(node).await;
                 sleep(LOOK).await;
                 continue;
             }
         };
         tracing::info!(epoch, "this node is up");
         node.inner.looking.send_replace(None);
-        node.inner.epoch.send_replace(Some(epoch));
+        node.inner.epoch.send_replace(Some((epoch, incarnation)));
+        if node.inner.departing.load(Ordering::Acquire) {
+            // It was told to stop while it came up.
+            node.takes_no_more().await;
+        }
         if let Some(application) = node.inner.application.get() {
             // What the cluster gave to this epoch before we knew that it is ours.
             application.replaced();
         }
-        hold(&node, epoch, sent).await;
+        hold(node, epoch, sent).await;
         // From here on what runs here may run elsewhere.
         node.inner.epoch.send_replace(None);
         if let Some(application) = node.inner.application.get() {
@@ -301,11 +315,8 @@ async fn reassign(node: &Node) -> Result<(), Failed> {
     let is_up = |owner: &Owner| {
         all.iter().any(|(name, row)| *name == owner.node && row.up && row.epoch == owner.epoch)
     };
-    let mut load: Vec<(usize, Owner)> = all
-        .iter()
-        .filter(|(name, row)| row.up && row.runs_scripts && node.is_member(name))
-        .map(|(name, row)| (0, Owner { node: name.clone(), epoch: row.epoch }))
-        .collect();
+    let mut load: Vec<(usize, Owner)> =
+        node.runners()?.into_iter().map(|owner| (0, owner)).collect();
     let running = executions::running(&node.rows())?;
     for (_, row) in &running {
         if let Some((count, _)) = load.iter_mut().find(|(_, owner)| *owner == row.owner) {

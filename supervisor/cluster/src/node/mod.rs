@@ -11,8 +11,10 @@ mod asking;
 pub mod backup;
 mod barrier;
 mod bootstrap;
+mod compact;
 pub mod config;
 mod context;
+mod depart;
 mod dialer;
 mod duties;
 pub(crate) mod founders;
@@ -28,6 +30,7 @@ mod troubles;
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -39,6 +42,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub use self::asking::JoinBody;
 use self::backup::Backups;
@@ -58,7 +62,7 @@ use self::propose::Proposer;
 pub use self::propose::{ProposeError, Proposed};
 use self::troubles::Troubles;
 use crate::auth::{Auth, AuthError, Credentials};
-use crate::command::{Command, NodeDown, Owner};
+use crate::command::Owner;
 use crate::limits::BARRIER_MS_MAX;
 use crate::net::message::{Request, Response};
 use crate::net::{CallError, Hello, Peer};
@@ -118,8 +122,12 @@ struct Inner {
     barrier: Barrier,
     leases: Leases,
     applied: watch::Receiver<u64>,
-    /// Epoch of this node, once it is up.
-    epoch: watch::Sender<Option<u64>>,
+    /// Epoch of this node, once it is up, and which run of its process that is.
+    epoch: watch::Sender<Option<(u64, Uuid)>>,
+    /// Whether this node stops soon: it takes no more executions.
+    departing: AtomicBool,
+    /// Cancelled when this node goes: it takes no further epoch.
+    gone: CancellationToken,
     /// Why the node does not find its cluster.
     looking: watch::Sender<Option<String>>,
     /// Why the node takes nothing: its disk is too full.
@@ -205,6 +213,8 @@ impl Node {
             leases: Leases::default(),
             applied,
             epoch: watch::Sender::new(None),
+            departing: AtomicBool::new(false),
+            gone: CancellationToken::new(),
             looking: watch::Sender::new(None),
             full: watch::Sender::new(None),
             room: watch::Sender::new(Room::default()),
@@ -240,6 +250,7 @@ impl Node {
             starting.inner.looking.send_replace(None);
             starting.spawn(duties::renew(starting.clone()));
             starting.spawn(duties::lead(starting.clone()));
+            starting.spawn(compact::run(starting.clone()));
         });
         node.spawn(room::watch(node.clone()));
         if node.auth().credentials.tls.is_some() {
@@ -328,7 +339,7 @@ impl Node {
 
     /// This node as an owner of executions: in its present epoch, once it has one.
     pub fn owner(&self) -> Option<Owner> {
-        let epoch = (*self.inner.epoch.borrow())?;
+        let (epoch, _) = (*self.inner.epoch.borrow())?;
         Some(Owner { node: self.name().to_owned(), epoch })
     }
 
@@ -445,48 +456,5 @@ impl Node {
         let members = self.inner.context.members();
         let names = members.keys().map(|id| id.name().to_owned());
         names.filter(|name| name != self.name()).collect()
-    }
-
-    /// Hands leadership over if this node has it, so that its stop is no failure. Returns when
-    /// another node leads, or it cannot be helped.
-    pub async fn step_down(&self) {
-        if !self.is_leader() {
-            return;
-        }
-        match self.transfer_to(None).await {
-            Ok(()) => tracing::info!(leader = self.leader_name(), "leadership handed over"),
-            Err(error) => tracing::info!(%error, "leadership stays until the end"),
-        }
-    }
-
-    /// Tells the cluster that this node is going, so that nobody waits for its lease to end.
-    pub async fn retire(&self) {
-        if let (Some(Owner { epoch, .. }), false) = (self.owner(), self.config().alone()) {
-            self.give_up(epoch).await;
-        }
-    }
-
-    /// Tells the cluster that an epoch of this node is over.
-    async fn give_up(&self, epoch: u64) {
-        const PATIENCE: Duration = Duration::from_millis(500);
-        let down = NodeDown { node: self.name().to_owned(), epoch };
-        // Without an answer its lease will end.
-        let _ = tokio::time::timeout(PATIENCE, self.propose(Command::NodeDown(down))).await;
-    }
-
-    /// Stops. The store is closed when this returns.
-    pub async fn stop(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
-        if let Some(raft) = self.raft() {
-            // Its tasks end with the runtime in any case.
-            let _ = raft.shutdown().await;
-        }
-        self.inner.calls.lock().clear();
-        self.inner.application_calls.lock().clear();
-        if let Some(runtime) = self.inner.runtime.lock().take() {
-            runtime.shutdown_background();
-        }
     }
 }

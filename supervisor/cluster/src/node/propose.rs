@@ -267,7 +267,7 @@ async fn commit(
             // It may know of a newer leader before we do, but not for long.
             _ => "the leader has changed".clone_into(&mut problem),
         }
-        sleep(pause.min(left)).await;
+        node.leader_change(pause.min(left)).await;
         pause = (pause * 2).min(Duration::from_millis(100));
     }
 }

@@ -45,6 +45,8 @@ struct Ends {
     last: Option<LogId>,
     vote: Option<Vote>,
     recent: Recent,
+    /// Bytes appended since it was opened.
+    written: u64,
 }
 
 /// The latest entries, decoded, and their encoded size.
@@ -168,7 +170,7 @@ impl LogStore {
             last = Some(index);
         }
         if let Some(left_over) = left_over {
-            log.remove(0, left_over).map_err(|error| error.to_string())?;
+            log.store.purger.remove_to(left_over);
         }
         let marked = log.store.mark.read();
         if let Some(mut last) = last {
@@ -181,7 +183,7 @@ impl LogStore {
                             problem,
                             "the end of the log was never acknowledged: dropped"
                         );
-                        log.remove(last, u64::MAX).map_err(|error| error.to_string())?;
+                        log.remove_from(last).map_err(|error| error.to_string())?;
                         match last.checked_sub(1) {
                             Some(before) => last = before,
                             None => break None,
@@ -208,6 +210,11 @@ impl LogStore {
         let ends = self.ends.lock();
         let index = |id: &Option<LogId>| id.as_ref().map_or(0, |id| id.index() + 1);
         index(&ends.last) - index(&ends.purged)
+    }
+
+    /// Bytes of all entries that were appended since the log was opened.
+    pub fn bytes_written(&self) -> u64 {
+        self.ends.lock().written
     }
 
     /// Syncs so far and the microseconds they took together.
@@ -303,20 +310,12 @@ impl LogStore {
         Ok(key.transpose().map_err(io_error)?.and_then(|key| index_of(&key)))
     }
 
-    /// Removes the entries from `first` to `last`, both included.
-    fn remove(&self, first: u64, last: u64) -> io::Result<()> {
-        let range = piece_key(first, 0)..=piece_key(last, u32::MAX);
-        // From the end, so that what a crash leaves has no hole. (Purging removes from the front of
-        // what is purged already.)
-        let keys = self.store.log.range(range).keys();
-        let remove = |key: sled::Result<sled::IVec>| {
-            self.store.log.remove(key.map_err(io_error)?).map(drop).map_err(io_error)
-        };
-        if first == 0 {
-            keys.into_iter().try_for_each(remove)
-        } else {
-            keys.rev().try_for_each(remove)
+    /// Removes the entries from `first` on, from the end, so that what a crash leaves has no hole.
+    fn remove_from(&self, first: u64) -> io::Result<()> {
+        for key in self.store.log.range(piece_key(first, 0)..).keys().rev() {
+            self.store.log.remove(key.map_err(io_error)?).map_err(io_error)?;
         }
+        Ok(())
     }
 
     fn save<T: serde::Serialize>(&self, key: &[u8], value: &T) -> io::Result<()> {
@@ -413,6 +412,7 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut ends = self.ends.lock();
             for (entry, bytes) in appended {
+                ends.written += bytes as u64;
                 ends.recent.push(entry.index(), entry, bytes);
             }
             ends.last = Some(last);
@@ -433,7 +433,7 @@ impl RaftLogStorage<Types> for LogStore {
         tokio::task::spawn_blocking(move || mark.lower(keep.unwrap_or(0)))
             .await
             .map_err(io_error)??;
-        self.remove(first, u64::MAX)?;
+        self.remove_from(first)?;
         // Else a restart would put them back from the journal, in front of what follows now.
         self.store.syncer.begin().await?;
         let mut ends = self.ends.lock();
@@ -443,7 +443,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        let (last, beyond) = {
+        let beyond = {
             let mut ends = self.ends.lock();
             if ends.purged.as_ref().is_some_and(|purged| *purged >= log_id) {
                 return Ok(());
@@ -455,13 +455,14 @@ impl RaftLogStorage<Types> for LogStore {
                 ends.last = Some(log_id);
             }
             ends.recent.remove_to(log_id.index());
-            (log_id.index(), beyond)
+            beyond
         };
         if beyond {
             // What is appended next follows `log_id`, not what is on the disk: the journal must not
             // know of it before the database knows why.
             self.store.syncer.begin().await?;
         }
-        self.remove(0, last)
+        self.store.purger.remove_to(log_id.index());
+        Ok(())
     }
 }

@@ -23,6 +23,7 @@ mod lock;
 mod log;
 mod machine;
 mod mark;
+mod purge;
 mod redo;
 pub mod room;
 pub(crate) mod rowfile;
@@ -46,6 +47,7 @@ pub use self::log::LogStore;
 pub(crate) use self::machine::OWN_ROWS;
 pub use self::machine::{Machine, Observer, Position, SnapshotBuilder};
 use self::mark::Mark;
+use self::purge::Purger;
 use self::redo::Redo;
 use self::snapshot::SnapshotFile;
 use self::sync::Syncer;
@@ -119,6 +121,7 @@ struct Inner {
     identity: Mutex<Identity>,
     mark: Arc<Mark>,
     syncer: Syncer,
+    purger: Purger,
     /// Held for as long as the store is open.
     _lock: Lock,
 }
@@ -163,6 +166,7 @@ impl Store {
         .map_err(directory)?;
         let syncer = Syncer::start(db.clone(), path, journal, Arc::clone(&mark));
         let syncer = syncer.map_err(directory)?;
+        let purger = Purger::start(log.clone()).map_err(directory)?;
         let inner = Inner {
             path: path.to_owned(),
             db,
@@ -174,6 +178,7 @@ impl Store {
             identity: Mutex::new(identity),
             mark,
             syncer,
+            purger,
             _lock: lock,
         };
         let store = Self { inner: Arc::new(inner) };
@@ -280,6 +285,23 @@ impl Store {
     pub fn state_bytes(&self) -> Result<u64, StateError> {
         // What is not written yet is in one segment.
         Ok(self.inner.state_db.size_on_disk()? + SLED_SEGMENT_BYTES as u64)
+    }
+
+    /// Makes the rows durable. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn sync_rows(&self) -> io::Result<()> {
+        self.inner.sync_state()
+    }
+
+    /// Bytes of the latest snapshot; 0 without one. Blocks.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn snapshot_bytes(&self) -> io::Result<u64> {
+        let latest = snapshot::latest(&self.inner.path.join(snapshot::DIRECTORY))?;
+        Ok(latest.map_or(0, |file| file.bytes))
     }
 
     /// Bytes on disk, snapshots not included.

@@ -41,10 +41,14 @@ pub(super) fn look(runtime: &Handle, shared: &Arc<Shared>, ledger: &Ledger, id: 
         inner.running.get(&id).cloned()
     };
     let Ok(Some(row)) = ledger.row(id) else { return };
+    let lease = Lease { owner: row.owner.clone(), attempt: row.attempt };
     if row.end.is_some() {
+        // By another attempt, if it still runs here.
+        if let Some(stale) = running.filter(|running| running.lease() != Some(&lease)) {
+            abandon_on(runtime, shared, stale);
+        }
         return;
     }
-    let lease = Lease { owner: row.owner.clone(), attempt: row.attempt };
     match running {
         Some(running) if running.lease() == Some(&lease) => {
             if row.cancelled {
