@@ -8,8 +8,8 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::Node;
 use super::asking::{post_join, statuses};
+use super::{Node, ProposeError};
 use crate::auth::now_ms;
 use crate::auth::tls::Tls;
 use crate::command::{Command, Expire, Found, NodeDown, NodeUp, Owner, Reassign, Reply};
@@ -45,6 +45,7 @@ async fn keep_epoch(node: &Node) {
     tell_address(node).await;
     loop {
         node.room_returns().await;
+        founded(node).await;
         let incarnation = Uuid::new_v4();
         let up = NodeUp {
             node: node.name().to_owned(),
@@ -91,6 +92,23 @@ async fn keep_epoch(node: &Node) {
         // Whatever ended it may be there still.
         sleep(LOOK).await;
     }
+}
+
+/// Returns once the cluster has its id: nothing is taken before it can be told apart from another's.
+async fn founded(node: &Node) {
+    let mut applied = node.inner.applied.clone();
+    // What cannot be read now cannot be later either; whatever needs it says so.
+    while nodes::cluster(&node.rows()).is_ok_and(|cluster| cluster.is_none()) {
+        if node.is_leader() && found(node).await.is_ok() {
+            continue;
+        }
+        let _ = timeout(LOOK, applied.changed()).await;
+    }
+}
+
+/// Gives the cluster its id, if it has none.
+async fn found(node: &Node) -> Result<(), ProposeError> {
+    node.propose(Command::Found(Found { cluster: Uuid::new_v4() })).await.map(drop)
 }
 
 /// Renews until the epoch is over or may be.
@@ -273,7 +291,7 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 async fn look(node: &Node, looks: u64) -> Result<(), Failed> {
     if nodes::cluster(&node.rows())?.is_none() {
-        node.propose(Command::Found(Found { cluster: Uuid::new_v4() })).await?;
+        found(node).await?;
     }
     let all = nodes::nodes(&node.rows())?;
     let up: Vec<(String, u64)> =
