@@ -48,10 +48,7 @@ fn class(path: &str) -> Class {
 }
 
 /// A header as bytes.
-pub(super) fn bytes<'a>(
-    headers: &'a HeaderMap,
-    name: impl header::AsHeaderName,
-) -> Option<&'a [u8]> {
+pub(super) fn bytes(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&[u8]> {
     headers.get(name).map(HeaderValue::as_bytes)
 }
 

@@ -92,7 +92,8 @@ async fn ask(shared: Arc<Shared>, client: reqwest::Client, which: usize) {
             match asking.json(&json!({ "code": code })).send().await {
                 Ok(answer) => {
                     let answer: Value = answer.json().await.unwrap_or_default();
-                    (answer["result"] != turn.to_string()).then(|| answer.to_string())
+                    let right = answer["result"].as_str() == Some(&turn.to_string());
+                    (!right).then(|| answer.to_string())
                 }
                 Err(error) => Some(format!("{error:?}")),
             }
