@@ -104,20 +104,9 @@ pub const BREAKER_DEATHS: usize = 5;
 /// See [`BREAKER_DEATHS`].
 pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
 
-/// Workers that code may kill within [`QUARANTINE_WINDOW`]. The last of them quarantines it.
-pub const QUARANTINE_DEATHS: usize = 3;
-/// See [`QUARANTINE_DEATHS`].
-pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(60 * 60);
-
-/// How long quarantined code is refused.
-pub const QUARANTINE_TIME: Duration = Duration::from_secs(60 * 60);
-
-/// Codes whose deaths are remembered. For one more, the one that is not quarantined and killed longest
-/// ago is forgotten; while all are quarantined, one more is not counted.
-pub const QUARANTINE_ENTRIES_MAX: usize = 1024;
-
-/// Bytes kept of how the last worker died, which may be in the worker's words.
-pub const QUARANTINE_REASON_BYTES_MAX: usize = 512;
+/// How long a death that a script caused may take to be counted in the whole cluster before the answer
+/// goes out without.
+pub const QUARANTINE_COUNT_MAX: Duration = Duration::from_secs(2);
 
 /// Blocks of memory from this size on, in bytes, go back to the system as soon as they are free.
 pub const LARGE_BLOCK_BYTES: i32 = 128 * 1024;

@@ -494,6 +494,11 @@ impl Cluster {
         self.send(self.client.get(Self::url(node, HTTP_PORT, path)), limit).await
     }
 
+    /// DELETE on a node's port for clients.
+    pub async fn delete(&self, node: usize, path: &str) -> Answered {
+        self.send(self.client.delete(Self::url(node, HTTP_PORT, path)), REQUEST_MAX).await
+    }
+
     /// Asks the cluster ports over TLS from now on, by this client.
     pub fn ask_by_tls(&self, client: Client) {
         *self.tls.lock().unwrap() = Some(client);

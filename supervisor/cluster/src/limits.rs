@@ -62,6 +62,21 @@ pub const LOG_KEEP_ENTRIES: u64 = 500;
 /// a node starts.
 pub const COMMAND_IDS_MAX: u64 = 100_000;
 
+/// Workers that code may kill within [`QUARANTINE_WINDOW_MS`]. The last of them quarantines it.
+pub const QUARANTINE_DEATHS: usize = 3;
+/// See [`QUARANTINE_DEATHS`]. In milliseconds.
+pub const QUARANTINE_WINDOW_MS: u64 = 60 * 60 * 1000;
+
+/// How long quarantined code is refused, in milliseconds.
+pub const QUARANTINE_MS: u64 = 60 * 60 * 1000;
+
+/// Codes whose deaths are remembered. For one more, the one that is not quarantined and killed longest
+/// ago is forgotten; while all are quarantined, one more is not counted.
+pub const QUARANTINE_ENTRIES_MAX: usize = 1024;
+
+/// Bytes kept of how the last worker died, which may be in the worker's words.
+pub const QUARANTINE_REASON_BYTES_MAX: usize = 512;
+
 /// Ended executions that are kept, unless set otherwise.
 pub const EXECUTION_ROWS_DEFAULT: u64 = 20_000;
 

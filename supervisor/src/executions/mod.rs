@@ -316,9 +316,15 @@ impl Executions {
     /// Forgets the deaths that the code with this hash caused; it is accepted again.
     ///
     /// # Errors
-    /// [`LiftError`] for what is no hash, and for code without deaths.
-    pub fn lift_quarantine(&self, hash: &str) -> Result<(), LiftError> {
-        self.shared.quarantine.lift(hash.parse()?, SystemTime::now())
+    /// [`LiftError`] for what is no hash, for code without deaths, and when there is no majority.
+    pub async fn lift_quarantine(&self, hash: &str) -> Result<(), LiftError> {
+        let hash = hash.parse()?;
+        match &self.shared.ledger {
+            None => self.shared.quarantine.lift(hash, SystemTime::now())?,
+            Some(ledger) => ledger::lift(&self.shared, ledger.node(), hash).await?,
+        }
+        tracing::warn!(%hash, "the deaths of a code were forgotten on request");
+        Ok(())
     }
 
     /// Publishes the gauges.

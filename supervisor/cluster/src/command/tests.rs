@@ -57,6 +57,8 @@ fn all() -> Vec<Command> {
             heap: [7; 32],
             keys: Some(vec!["k".to_owned()]),
         }),
+        Command::WorkerDied(WorkerDied { id, code: [8; 32], reason: "why".to_owned(), at_ms: 6 }),
+        Command::ForgetDeaths(ForgetDeaths { id, code: [8; 32], at_ms: 7 }),
     ]
 }
 

@@ -198,10 +198,12 @@ fn size(command: &Command) -> usize {
             64 + delete.keys.iter().flatten().map(|key| key.len() + 10).sum::<usize>()
         }
         Command::Reassign(reassign) => 256 + reassign.error.len(),
+        Command::WorkerDied(died) => 256 + died.reason.len(),
         Command::Found(_)
         | Command::NodeUp(_)
         | Command::NodeDown(_)
         | Command::Cancel(_)
+        | Command::ForgetDeaths(_)
         | Command::Expire(_) => 256,
     }
 }

@@ -10,6 +10,7 @@
 //! | `k` key | an idempotency key |
 //! | `n` name | a node |
 //! | `h` hash | tags of a heap |
+//! | `d` hash | workers that code killed |
 //! | `s` id | a command that was applied, and its answer |
 //! | `q` number | the same, in order |
 //! | `c` name | counters and the cluster's id |
@@ -37,6 +38,8 @@ pub const ENDED: &[u8] = b"t";
 pub const ORPHANS: &[u8] = b"o";
 /// All nodes.
 pub const NODES: &[u8] = b"n";
+/// All codes that killed workers.
+pub const DEATHS: &[u8] = b"d";
 /// The cluster's id.
 pub const CLUSTER: &[u8] = b"ccluster";
 /// How much is kept.
@@ -97,6 +100,11 @@ pub fn node(name: &str) -> Vec<u8> {
 /// Tags of a heap.
 pub fn tags(heap: &[u8; 32]) -> Vec<u8> {
     with(b'h', heap)
+}
+
+/// Workers that code killed.
+pub fn deaths(code: &[u8; 32]) -> Vec<u8> {
+    with(DEATHS[0], code)
 }
 
 /// A command that was applied.

@@ -11,6 +11,7 @@ pub mod executions;
 pub mod heaps;
 pub mod keys;
 pub mod nodes;
+pub mod quarantine;
 pub mod rows;
 mod seen;
 #[cfg(test)]
@@ -104,6 +105,8 @@ pub enum Change {
     Execution(Uuid),
     /// A node has come up or gone down.
     Nodes,
+    /// The deaths of workers that are counted have changed.
+    Quarantine,
 }
 
 /// Rows read through, changes kept aside until they are written all at once.
@@ -191,6 +194,12 @@ pub fn apply(
         Command::SetHeapTags(set) => seen::once(state, set.id, |state| heaps::set(state, set)),
         Command::DeleteHeapTags(delete) => {
             seen::once(state, delete.id, |state| heaps::delete(state, delete))
+        }
+        Command::WorkerDied(died) => {
+            seen::once(state, died.id, |state| quarantine::died(state, died))
+        }
+        Command::ForgetDeaths(forget) => {
+            seen::once(state, forget.id, |state| quarantine::forget(state, forget))
         }
     }
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::rows::ExecutionRow;
 use super::{Transaction, apply, executions, heaps, keys};
 use crate::command::{
-    Cancel, Command, Complete, End, Expire, Key, Limits, NodeDown, NodeUp, Owner, Part, PartKind,
-    Reassign, Reply, SetHeapTags, Status, Submit, Text,
+    Cancel, Command, Complete, End, Expire, ForgetDeaths, Key, Limits, NodeDown, NodeUp, Owner,
+    Part, PartKind, Reassign, Reply, SetHeapTags, Status, Submit, Text, WorkerDied,
 };
 use crate::limits::{ATTEMPTS_MAX, COMMAND_IDS_MAX, TAGS_MAX};
 
@@ -289,6 +289,13 @@ fn command() -> impl Strategy<Value = Command> {
             from,
             Some(owner(node, epoch))
         )),
+        (1_u128..20, 1_u8..3, 0_u64..9_000_000).prop_map(|(n, code, at_ms)| {
+            let reason = "died".to_owned();
+            Command::WorkerDied(WorkerDied { id: id(n), code: [code; 32], reason, at_ms })
+        }),
+        (1_u128..20, 1_u8..3, 0_u64..9_000_000).prop_map(|(n, code, at_ms)| {
+            Command::ForgetDeaths(ForgetDeaths { id: id(n), code: [code; 32], at_ms })
+        }),
         (0_u64..30, 0_u64..5).prop_map(|(before_ms, rows_max)| {
             Command::Expire(Expire { before_ms, rows_max, bytes_max: 2000 })
         }),

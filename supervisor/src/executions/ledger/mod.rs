@@ -14,6 +14,7 @@ mod complete;
 mod handover;
 mod lookup;
 mod mirror;
+mod quarantine;
 mod submit;
 mod text;
 mod watch;
@@ -34,6 +35,7 @@ use uuid::Uuid;
 pub(super) use self::complete::complete;
 pub(super) use self::handover::{give_running, give_waiting};
 pub(super) use self::lookup::{cancel, find, get, list};
+pub(super) use self::quarantine::{died, lift};
 pub(super) use self::submit::submit;
 pub(super) use self::watch::attach;
 use super::Shared;
@@ -68,6 +70,11 @@ impl Ledger {
         Self { node, inner: Mutex::default(), changed, turn: AtomicUsize::new(0) }
     }
 
+    /// The node of the cluster.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
     fn row(&self, id: Uuid) -> Result<Option<ExecutionRow>, StateError> {
         rows::execution(&self.node.rows(), id)
     }
@@ -77,12 +84,14 @@ impl Ledger {
     }
 }
 
-fn ms(time: SystemTime) -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn ms(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn time(ms: u64) -> SystemTime {
+/// A time so many milliseconds after the beginning of 1970.
+pub(super) fn time(ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
 }
 
