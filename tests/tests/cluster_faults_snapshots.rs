@@ -30,6 +30,9 @@ const BEHIND: u64 = 10_000;
 /// Writers at once where many entries are wanted soon.
 const WRITERS: usize = 24;
 
+/// Bytes of values where the log is to be as large as the state soon.
+const LONG_BYTES: usize = 3_000;
+
 /// Files beside the snapshots of a node that are being written.
 fn unfinished(cluster: &Cluster, node: usize, extension: &str) -> Vec<PathBuf> {
     let listed = std::fs::read_dir(cluster.store(node).join("snapshots"));
@@ -48,7 +51,7 @@ async fn until_writing(cluster: &Cluster, node: usize, extension: &str) {
 
 /// Makes the state so large that a snapshot takes its time.
 async fn grow(cluster: &Cluster, node: usize) {
-    for _ in 0..24 {
+    for _ in 0..10 {
         let code = "for (let n = 0; n < 1024; n++) console.log('x'.repeat(1023)); 'done'";
         let ran = cluster.exec(node, code, 30).await.unwrap();
         assert_eq!((ran.status, &ran.body["result"]), (200, &json!("done")), "{ran:?}");
@@ -68,7 +71,7 @@ async fn a_node_that_is_killed_while_it_makes_a_snapshot_comes_back_without_it()
         let leader = cluster.agreed(&ALL).await;
         let victim = if round % 2 == 0 { leader } else { cluster.all_but(&[leader])[0] };
         let rest = cluster.all_but(&[victim]);
-        let writers = Writers::from((round + 1) * 1_000_000);
+        let writers = Writers::from((round + 1) * 1_000_000).longer(LONG_BYTES);
         let killing = async {
             until_writing(&cluster, victim, "unfinished").await;
             cluster.kill9(victim);
@@ -90,7 +93,7 @@ async fn a_node_that_is_killed_while_it_makes_a_snapshot_comes_back_without_it()
     assert!(hits >= 2, "only {hits} of 4 kills came in the middle of a snapshot");
     // The next ones are made as ever.
     let before = index(&cluster, 1, "snapshot_index").await;
-    let writers = Writers::from(9_000_000);
+    let writers = Writers::from(9_000_000).longer(LONG_BYTES);
     let waiting = async {
         until_within(SNAPSHOT_MAX, "another snapshot", || async {
             (index(&cluster, 1, "snapshot_index").await > before + 100).then_some(())
@@ -110,7 +113,7 @@ async fn nodes_that_are_killed_while_a_snapshot_is_sent_begin_again() {
     let behind = cluster.all_but(&[leader])[0];
     let rest = cluster.all_but(&[behind]);
     cluster.kill9(behind);
-    let writers = Writers::from(1);
+    let writers = Writers::from(1).longer(LONG_BYTES);
     let compacting = async {
         let begun = index(&cluster, leader, "commit_index").await;
         until_within(SNAPSHOT_MAX, "the log to be compacted", || async {

@@ -40,9 +40,9 @@ async fn a_wire_that_is_late_pauses_and_breaks_loses_nothing() {
     });
     let writers = Writers::from(0);
     let enough = async {
-        until_within(BAD_WEATHER_MAX, "300 writes, 100 pauses and 20 breaks", || async {
+        until_within(BAD_WEATHER_MAX, "200 writes, 60 pauses and 10 breaks", || async {
             let (pauses, breaks) = wire.harm();
-            (writers.count() >= 300 && pauses >= 100 && breaks >= 20).then_some(())
+            (writers.count() >= 200 && pauses >= 60 && breaks >= 10).then_some(())
         })
         .await;
         writers.stop();
@@ -79,8 +79,8 @@ async fn over_round_trips_of_150_ms_the_guides_timing_keeps_the_leader() {
     let term = cluster.status(leader).await.unwrap()["term"].clone();
     let writers = Writers::from(1);
     let enough = async {
-        until_within(BAD_WEATHER_MAX, "200 writes", || async {
-            (writers.count() >= 200).then_some(())
+        until_within(BAD_WEATHER_MAX, "100 writes", || async {
+            (writers.count() >= 100).then_some(())
         })
         .await;
         writers.stop();
