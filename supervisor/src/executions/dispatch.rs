@@ -98,7 +98,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued) {
         tracing::info!(%hash, reason, "code killed a worker");
         match &shared.ledger {
             None => shared.quarantine.died(hash, &reason, SystemTime::now()),
-            Some(ledger) => ledger::died(ledger.node(), hash, reason).await,
+            Some(_) => ledger::died(shared, hash, reason).await,
         }
     }
 }

@@ -321,7 +321,7 @@ impl Executions {
         let hash = hash.parse()?;
         match &self.shared.ledger {
             None => self.shared.quarantine.lift(hash, SystemTime::now())?,
-            Some(ledger) => ledger::lift(&self.shared, ledger.node(), hash).await?,
+            Some(ledger) => ledger::lift(&self.shared, ledger, hash).await?,
         }
         tracing::warn!(%hash, "the deaths of a code were forgotten on request");
         Ok(())

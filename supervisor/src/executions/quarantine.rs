@@ -119,9 +119,20 @@ impl Quarantine {
         ms(now) < self.armed_until_ms.load(Ordering::Acquire)
     }
 
-    /// Takes over the table of the cluster.
-    pub fn replace(&self, table: Table, now: SystemTime) {
-        self.change(now, |known| *known = table);
+    /// Takes over the table of the cluster. It is read here, so that of two who do this at once
+    /// neither puts an older one in the place of a newer.
+    ///
+    /// # Errors
+    /// What `read` says; then the table stays.
+    pub fn reload<E>(
+        &self,
+        now: SystemTime,
+        read: impl FnOnce() -> Result<Table, E>,
+    ) -> Result<(), E> {
+        self.change(now, |known| {
+            *known = read()?;
+            Ok(())
+        })
     }
 
     /// Notes that a worker died of this code, as `reason` says, on a server of its own.

@@ -7,48 +7,36 @@
 //! * Whoever does not take what is sent to them within [`WRITE_STALL_MAX`] is closed.
 //! * Handshakes are calculated on the threads that serve clients, not on the one that carries Raft.
 
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::{Extension, Router};
+use mcp_v8_cluster::net::places::{Place, Places};
 use mcp_v8_cluster::net::transport::Transport;
 use mcp_v8_cluster::node::Node;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::serve::Entrance;
-use crate::limits::{CLUSTER_CONNECTIONS_PER_ADDRESS_MAX, WRITE_STALL_MAX};
+use crate::limits::{CLUSTER_CONNECTIONS_PER_ADDRESS_MAX, CONNECTIONS_MAX, WRITE_STALL_MAX};
 
 /// Lets callers of the cluster port in.
 #[derive(Debug, Clone)]
 pub struct ClusterEntrance {
     node: Node,
     calculating: Handle,
-    open: Open,
-}
-
-/// Connections that are open, by address.
-#[derive(Debug, Clone, Default)]
-struct Open(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One of them.
-#[derive(Debug)]
-struct Place {
-    open: Open,
-    ip: IpAddr,
+    open: Places,
 }
 
 impl ClusterEntrance {
     /// Of this node; handshakes are calculated by `calculating`.
     pub fn new(node: Node, calculating: Handle) -> Self {
-        Self { node, calculating, open: Open::default() }
+        let open = Places::new(CONNECTIONS_MAX, CLUSTER_CONNECTIONS_PER_ADDRESS_MAX);
+        Self { node, calculating, open }
     }
 }
 
@@ -71,31 +59,6 @@ impl Entrance for ClusterEntrance {
         };
         let stream = Patient { stream, stalled: None, _place: place };
         Some((stream, router.layer(Extension(caller))))
-    }
-}
-
-impl Open {
-    fn take(&self, ip: IpAddr) -> Option<Place> {
-        let mut open = self.0.lock();
-        let own = open.entry(ip).or_default();
-        if *own >= CLUSTER_CONNECTIONS_PER_ADDRESS_MAX {
-            return None;
-        }
-        *own += 1;
-        drop(open);
-        Some(Place { open: self.clone(), ip })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.open.0.lock();
-        if let Some(own) = open.get_mut(&self.ip) {
-            *own -= 1;
-            if *own == 0 {
-                open.remove(&self.ip);
-            }
-        }
     }
 }
 
@@ -183,25 +146,12 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn an_address_has_its_connections_and_not_one_more_and_gets_them_back() {
-        let open = Open::default();
-        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let mut places: Vec<Place> =
-            (0..CLUSTER_CONNECTIONS_PER_ADDRESS_MAX).map(|_| open.take(one).unwrap()).collect();
-        assert!(open.take(one).is_none() && open.take(other).is_some());
-        places.pop();
-        assert!(open.take(one).is_some());
-        drop(places);
-        assert!(open.0.lock().is_empty());
-    }
-
     #[tokio::test(start_paused = true)]
     async fn whoever_takes_nothing_is_given_up_at_the_bound() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, from) = listener.accept().await.unwrap();
-        let place = Open::default().take(from.ip()).unwrap();
+        let place = Places::new(1, 1).take(from.ip()).unwrap();
         let stream = Transport::Plain(stream);
         let mut patient = Patient { stream, stalled: None, _place: place };
         let chunk = vec![0; 1 << 20];

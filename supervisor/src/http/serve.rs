@@ -200,3 +200,39 @@ impl<E: Entrance> Connections<E> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn answer(mut client: TcpStream) -> String {
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// One waits in the backlog when the server stops, one has been accepted and not asked yet.
+    #[tokio::test]
+    async fn who_has_connected_when_the_server_stops_is_answered_and_the_idle_are_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let waiting = TcpStream::connect(address).await.unwrap();
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let router = Router::new().route("/", get(|| async { "served" }));
+        let begun = Instant::now();
+        let serving = tokio::spawn(serve(listener, Anybody, router, stop));
+        assert!(answer(waiting).await.ends_with("served"));
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        assert!(begun.elapsed() >= LAST_REQUEST_MAX);
+        serving.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}

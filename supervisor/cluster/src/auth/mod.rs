@@ -13,7 +13,6 @@ mod refusals;
 mod secret;
 pub mod session;
 pub mod tls;
-mod unproven;
 mod window;
 
 use std::net::IpAddr;
@@ -28,8 +27,9 @@ use self::proof::{Claim, Signed};
 pub use self::refusals::{REASONS, Reason, Refusal, Refusals};
 pub use self::secret::{Secret, SecretError};
 use self::tls::{Tls, TlsError, TlsFiles};
-pub use self::unproven::{Place, Unproven};
 use self::window::{Window, WindowError};
+use crate::limits::{STREAMS_UNPROVEN_MAX, STREAMS_UNPROVEN_PER_ADDRESS_MAX};
+use crate::net::places::Places;
 
 /// The names of the flags that name files, without `--`.
 #[derive(Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ pub struct Auth {
     /// What was refused.
     pub refusals: Refusals,
     /// Calls that begin a connection and have not proven the secret yet.
-    pub unproven: Unproven,
+    pub unproven: Places,
     window: Mutex<Window>,
 }
 
@@ -196,7 +196,7 @@ impl Auth {
             credentials,
             instance: Uuid::new_v4(),
             refusals: Refusals::default(),
-            unproven: Unproven::default(),
+            unproven: Places::new(STREAMS_UNPROVEN_MAX, STREAMS_UNPROVEN_PER_ADDRESS_MAX),
             window: Mutex::default(),
         }
     }

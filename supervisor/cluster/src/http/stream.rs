@@ -17,9 +17,10 @@ use super::guard::{bytes, nonce, refuse};
 use super::refusal;
 use crate::auth::proof::{self, Mac, NONCE, Nonce, PROOF};
 use crate::auth::session::{self, Greeting, Seals, Tampered};
-use crate::auth::{Auth, Caller, Place, Reason, Refusal, Secret};
+use crate::auth::{Auth, Caller, Reason, Refusal, Secret};
 use crate::hex;
 use crate::limits::PROOF_MS_MAX;
+use crate::net::places::Place;
 use crate::net::{Hello, Refused, server};
 use crate::node::{HELLO, Meeting, Node, PROTOCOL, hello_header, read_hello};
 

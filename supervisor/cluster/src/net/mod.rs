@@ -15,6 +15,7 @@ pub mod client;
 pub mod frame;
 pub mod handshake;
 pub mod message;
+pub mod places;
 pub mod server;
 pub mod transport;
 

@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::{Node, Unavailable};
+use crate::auth::now_ms;
 use crate::backup::Member;
 use crate::backup::file::{Head, Writer};
 use crate::hex;
@@ -151,7 +152,6 @@ impl Node {
 
 /// What a backup of this position says about itself.
 pub fn head(cluster: uuid::Uuid, (last, membership): &Position) -> Head {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let membership = membership.membership();
     let voters: Vec<_> = membership.voter_ids().collect();
     let members = membership.nodes().map(|(id, member)| Member {
@@ -163,7 +163,7 @@ pub fn head(cluster: uuid::Uuid, (last, membership): &Position) -> Head {
         cluster,
         term: last.as_ref().map_or(0, |id| id.committed_leader_id().term),
         index: last.as_ref().map_or(0, |id| id.index()),
-        taken_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        taken_ms: now_ms(),
         members: members.collect(),
     }
 }

@@ -70,11 +70,6 @@ impl Ledger {
         Self { node, inner: Mutex::default(), changed, turn: AtomicUsize::new(0) }
     }
 
-    /// The node of the cluster.
-    pub fn node(&self) -> &Node {
-        &self.node
-    }
-
     fn row(&self, id: Uuid) -> Result<Option<ExecutionRow>, StateError> {
         rows::execution(&self.node.rows(), id)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mcp_v8_cluster::command::{Command, ForgetDeaths, Reply, WorkerDied};
-use mcp_v8_cluster::node::Node;
+use mcp_v8_cluster::limits::QUARANTINE_REASON_BYTES_MAX;
 use mcp_v8_cluster::state::quarantine::table;
 use uuid::Uuid;
 
@@ -15,25 +15,24 @@ use crate::limits::QUARANTINE_COUNT_MAX;
 
 /// Copies the table as it is applied here.
 pub(super) fn refresh(shared: &Shared, ledger: &Ledger) {
-    match table(&ledger.node.rows()) {
-        Ok(table) => shared.quarantine.replace(table, SystemTime::now()),
-        Err(error) => tracing::error!(%error, "the quarantine cannot be read"),
+    let read = || table(&ledger.node.rows());
+    if let Err(error) = shared.quarantine.reload(SystemTime::now(), read) {
+        tracing::error!(%error, "the quarantine cannot be read");
     }
 }
 
 /// Counts a death in the cluster. Returns once this node knows, or the cluster takes too long: then it
 /// may be counted later.
-pub(in crate::executions) async fn died(node: &Node, hash: CodeHash, reason: String) {
+pub(in crate::executions) async fn died(shared: &Arc<Shared>, hash: CodeHash, mut reason: String) {
+    // In the worker's words it may be longer than a command.
+    reason.truncate(reason.floor_char_boundary(QUARANTINE_REASON_BYTES_MAX));
     let died =
         WorkerDied { id: Uuid::now_v7(), code: hash.0, reason, at_ms: ms(SystemTime::now()) };
-    let node = node.clone();
+    let shared = Arc::clone(shared);
     let counting = tokio::spawn(async move {
-        let counted = match node.propose(Command::WorkerDied(died)).await {
-            Ok(proposed) => node.applied_to(proposed.index).await.map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = counted {
-            tracing::warn!(%hash, %error, "the death of a worker may not be counted");
+        let Some(ledger) = &shared.ledger else { return };
+        if let Err(error) = commit(&shared, ledger, Command::WorkerDied(died)).await {
+            tracing::warn!(%hash, error, "the death of a worker may not be counted");
         }
     });
     // It has said what went wrong.
@@ -43,21 +42,25 @@ pub(in crate::executions) async fn died(node: &Node, hash: CodeHash, reason: Str
 /// Forgets the deaths of a code in the cluster. This node knows when it returns; the others a moment
 /// later.
 pub(in crate::executions) async fn lift(
-    shared: &Arc<Shared>,
-    node: &Node,
+    shared: &Shared,
+    ledger: &Ledger,
     hash: CodeHash,
 ) -> Result<(), LiftError> {
-    let unavailable = |error: &dyn std::fmt::Display| LiftError::Unavailable(error.to_string());
     let at_ms = ms(SystemTime::now());
     let forget = ForgetDeaths { id: Uuid::now_v7(), code: hash.0, at_ms };
-    let proposed =
-        node.propose(Command::ForgetDeaths(forget)).await.map_err(|error| unavailable(&error))?;
-    node.applied_to(proposed.index).await.map_err(|error| unavailable(&error))?;
-    if proposed.reply == Reply::NoDeaths {
-        return Err(LiftError::NotFound(hash));
+    match commit(shared, ledger, Command::ForgetDeaths(forget)).await {
+        Ok(Reply::NoDeaths) => Err(LiftError::NotFound(hash)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(LiftError::Unavailable(error)),
     }
-    if let Some(ledger) = &shared.ledger {
-        refresh(shared, ledger);
-    }
-    Ok(())
+}
+
+/// Commits a command and takes over what it has changed. Whoever hears of what is applied here may
+/// hear later than those who wait for the position.
+async fn commit(shared: &Shared, ledger: &Ledger, command: Command) -> Result<Reply, String> {
+    let node = &ledger.node;
+    let proposed = node.propose(command).await.map_err(|error| error.to_string())?;
+    node.applied_to(proposed.index).await.map_err(|error| error.to_string())?;
+    refresh(shared, ledger);
+    Ok(proposed.reply)
 }
