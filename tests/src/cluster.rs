@@ -20,6 +20,7 @@ mod disks;
 mod tools;
 pub mod wire;
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{binary, signal_process, until, until_within};
+use crate::{DEADLINE, binary, signal_process, until, until_or, until_within};
 
 /// Where clients reach a node.
 pub const HTTP_PORT: u16 = 3000;
@@ -581,11 +582,14 @@ impl Cluster {
 
     /// The same in limited time.
     pub async fn agreed_within(&self, nodes: &[usize], limit: Duration) -> usize {
-        until_within(limit, &format!("{nodes:?} to be one cluster"), || async {
+        let last = RefCell::new(Vec::new());
+        let agreed = until_or(limit, || async {
             let mut statuses = Vec::new();
             for node in nodes {
-                statuses.push(self.status(*node).await?);
+                statuses.push(self.status(*node).await);
             }
+            last.replace(statuses.clone());
+            let statuses: Vec<_> = statuses.into_iter().collect::<Option<_>>()?;
             let leader = agreed_leader(nodes, &statuses)?;
             let same = statuses.iter().all(|status| {
                 let first = &statuses[0];
@@ -596,8 +600,10 @@ impl Cluster {
                     && status["member"] == true
             });
             same.then_some(leader)
+        });
+        agreed.await.unwrap_or_else(|| {
+            panic!("waited {limit:?} for: {nodes:?} to be one cluster; last: {:?}", last.borrow())
         })
-        .await
     }
 
     /// Waits until these nodes want traffic.
@@ -623,10 +629,16 @@ impl Cluster {
         what: &str,
         condition: impl Fn(&Value) -> bool,
     ) -> Value {
-        until(&format!("node {node}: {what}"), || async {
-            self.status(node).await.filter(|status| condition(status))
+        let last = RefCell::new(None);
+        let fulfilled = until_or(DEADLINE, || async {
+            let status = self.status(node).await;
+            let fulfilled = status.clone().filter(|status| condition(status));
+            last.replace(status);
+            fulfilled
+        });
+        fulfilled.await.unwrap_or_else(|| {
+            panic!("waited {DEADLINE:?} for: node {node}: {what}; last: {:?}", last.borrow())
         })
-        .await
     }
 
     /// Runs a script on a node, waiting so many seconds for its end.

@@ -63,14 +63,24 @@ pub async fn until<T, F: Future<Output = Option<T>>>(
 pub async fn until_within<T, F: Future<Output = Option<T>>>(
     limit: Duration,
     what: &str,
-    mut condition: impl FnMut() -> F,
+    condition: impl FnMut() -> F,
 ) -> T {
+    until_or(limit, condition).await.unwrap_or_else(|| panic!("waited {limit:?} for: {what}"))
+}
+
+/// Polls `condition` until it gives a value, for at most `limit`.
+pub async fn until_or<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    mut condition: impl FnMut() -> F,
+) -> Option<T> {
     let begun = Instant::now();
     loop {
         if let Some(value) = condition().await {
-            return value;
+            return Some(value);
         }
-        assert!(begun.elapsed() < limit, "waited {limit:?} for: {what}");
+        if begun.elapsed() >= limit {
+            return None;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
