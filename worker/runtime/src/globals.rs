@@ -125,9 +125,7 @@ pub(crate) struct Installed<'s> {
 }
 
 /// Defines the globals in the current context.
-pub(crate) fn install<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-) -> Result<Installed<'s>, InstallError> {
+pub(crate) fn install<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<Installed<'s>, InstallError> {
     let global = scope.get_current_context().global(scope);
     // V8 brings a console of its own, which prints only where a debugger is attached.
     for (name, tag) in OBJECTS {

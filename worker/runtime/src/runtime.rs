@@ -13,10 +13,8 @@ use crate::clock::Started;
 use crate::console::ConsoleSink;
 use crate::heap::HeapGuard;
 use crate::limits::{HEAP_BYTES_MIN, STACK_FRAMES_MAX};
+use crate::saving::{self, Facts, HeapBase, Internals, RestoreError, SaveError, Serializer};
 use crate::source::{Prepared, SyntaxError};
-use crate::saving::{
-    self, Facts, HeapBase, Internals, RestoreError, SaveError, Serializer,
-};
 use crate::state::State;
 use crate::stop::Stopper;
 use crate::{
@@ -98,6 +96,10 @@ impl Runtime {
     /// Builds isolate and context from `heap`, which [`save`](Self::save) has written, or from the
     /// base. V8 believes those bytes: they must be known to come from there.
     ///
+    /// There must have been no isolate in this process before, or only such as the heap was written
+    /// in: once a heap holds code, V8 cannot give its hash tables another seed, and the isolates of
+    /// a process share one.
+    ///
     /// # Errors
     /// [`CreateError`].
     pub fn restore(
@@ -133,11 +135,7 @@ impl Runtime {
         Ok(runtime)
     }
 
-    fn with_isolate(
-        mut isolate: v8::OwnedIsolate,
-        buffers: Arc<Buffers>,
-        heap_bytes: u64,
-    ) -> Self {
+    fn with_isolate(mut isolate: v8::OwnedIsolate, buffers: Arc<Buffers>, heap_bytes: u64) -> Self {
         let heap = Arc::new(HeapGuard::new(isolate.thread_safe_handle(), Arc::clone(&buffers)));
         // SAFETY: the runtime keeps the guard until its isolate is gone.
         unsafe { HeapGuard::attach(Arc::as_ptr(&heap), &mut isolate) };
@@ -212,7 +210,7 @@ impl Runtime {
             wall_us: started.wall_us(),
             buffer_peak_bytes: self.buffers.peak(),
         };
-        Done { outcome, usage }
+        Done { outcome, usage, heap: None }
     }
 
     /// Writes the heap, after a script that has completed. What belongs to one run is not in it.
@@ -234,12 +232,8 @@ impl Runtime {
         this.context = None;
         // SAFETY: nobody uses it any more; `this` is never dropped.
         let isolate = unsafe { ManuallyDrop::take(&mut this.isolate) };
-        keeping.serializer.set();
+        keeping.serializer.set(&isolate);
         let blob = isolate.create_blob(v8::FunctionCodeHandling::Keep).ok_or_else(nothing)?;
-        if !blob.can_be_rehashed() {
-            let text = "V8 could not give its tables another seed in another process";
-            return Err(SaveError::Unsavable(text.to_owned()));
-        }
         if blob.len() as u64 > bytes_max {
             return Err(SaveError::TooLarge { bytes_max });
         }

@@ -11,9 +11,7 @@ use std::thread;
 
 use mcp_v8_protocol::{Failure, FailureKind, Job, JobLimits, Outcome, Usage};
 
-use crate::{
-    ConsoleSink, HeapBase, Runtime, SaveError, Stopper, bake, bake_heap_base,
-};
+use crate::{ConsoleSink, HeapBase, Runtime, SaveError, Stopper, bake, bake_heap_base};
 
 type Task = Box<dyn FnOnce(&'static Baked) + Send>;
 
@@ -50,11 +48,10 @@ pub(crate) fn with_baked<R: Send + 'static>(
             let snapshot = Box::leak(snapshot.into_boxed_slice());
             let baked: &'static Baked =
                 Box::leak(Box::new(Baked { snapshot, base: base.unwrap() }));
+            // From here on all isolates have one hash seed, as those of one heap must.
+            std::mem::forget(Runtime::new(snapshot, LIMITS.heap_bytes).unwrap());
             for task in tasks {
-                thread::Builder::new()
-                    .stack_size(STACK_BYTES)
-                    .spawn(move || task(baked))
-                    .unwrap();
+                thread::Builder::new().stack_size(STACK_BYTES).spawn(move || task(baked)).unwrap();
             }
         });
         Mutex::new(sender)
@@ -161,7 +158,7 @@ impl Session {
 fn run_in(runtime: &mut Runtime, code: String, limits: JobLimits) -> (Ran, Rc<Collected>) {
     let sink = Rc::new(Collected::default());
     let (execution_id, code) = ("test".to_owned(), code.into());
-    let job = Job { execution_id, attempt: 1, code, limits };
+    let job = Job { execution_id, attempt: 1, code, limits, heap: None };
     let done = runtime.run(&job, Rc::<Collected>::clone(&sink));
     let ran = Ran {
         console: sink.text.take(),
@@ -199,7 +196,7 @@ pub(crate) fn run_with(
         let sink = Rc::new(Collected { first: Cell::new(Some(first)), ..Collected::default() });
         before(runtime.stopper(), begun);
         let (execution_id, code) = ("test".to_owned(), code.into());
-        let job = Job { execution_id, attempt: 1, code, limits };
+        let job = Job { execution_id, attempt: 1, code, limits, heap: None };
         let done = runtime.run(&job, Rc::<Collected>::clone(&sink));
         Ran {
             console: sink.text.take(),

@@ -14,7 +14,7 @@ use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked as ForkedMessage, FromWorker,
     Job, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, encode,
 };
-use mcp_v8_sandbox::{Forked, Role, Sandbox, send_with};
+use mcp_v8_sandbox::{Forked, Purpose, Role, Sandbox, send_with};
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 
 fn main() {
@@ -102,7 +102,7 @@ fn own_socket() -> UnixStream {
 
 /// Forks as it is asked to, or not quite. Returns in the children.
 fn template(mut worker: Hostile, mode: &str) -> Hostile {
-    let mut sandbox = Sandbox::begin(false, Role::Template);
+    let mut sandbox = Sandbox::begin(false, Role::Template, Purpose::Scripts);
     sandbox.enter().unwrap();
     let (_, mut forker) = sandbox.seal_template().unwrap();
     worker.ready(env!("CARGO_PKG_VERSION"));
@@ -166,6 +166,7 @@ impl Hostile {
                 .map(|layer| LayerReport { layer: *layer, missing: None })
                 .collect(),
             holder: false,
+            heap_engines: Vec::new(),
         }));
     }
 
@@ -230,7 +231,11 @@ impl Hostile {
     }
 
     fn done(&mut self, outcome: Outcome) {
-        self.send(&FromWorker::Done(Box::new(Done { outcome, usage: Usage::default() })));
+        self.send(&FromWorker::Done(Box::new(Done {
+            outcome,
+            usage: Usage::default(),
+            heap: None,
+        })));
         std::process::exit(0);
     }
 

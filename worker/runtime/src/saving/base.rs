@@ -105,7 +105,7 @@ fn furnish(isolate: &mut v8::OwnedIsolate) -> Result<Facts, BakeHeapError> {
         let scope = &mut v8::ContextScope::new(scope, context);
         install(scope)?;
     }
-    serializer.set();
+    serializer.set(isolate);
     Ok(facts)
 }
 
@@ -140,11 +140,13 @@ fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), BakeHeapError> {
     // They are made when they are first looked at, by code that no snapshot can refer to.
     module::evaluate_internal(scope, "temporal.js", "Temporal, Date.prototype.toTemporalInstant")
         .ok_or(BakeHeapError::Unexpected("there is no Temporal"))?;
+    let missing = || BakeHeapError::Unexpected("our own scripts do not run");
+    let js_tag =
+        module::evaluate_internal(scope, "wasm.js", "WebAssembly.JSTag").ok_or_else(missing)?;
     remove_suspending(scope)?;
     let installed = globals::install(scope)?;
     let internals =
         Internals::create(scope).ok_or(BakeHeapError::Unexpected("nothing can be hidden"))?;
-    let missing = || BakeHeapError::Unexpected("our own scripts do not run");
     internals.set_forget_random(scope, installed.forget_random).ok_or_else(missing)?;
     let recipe = run(scope, "recipes.js", include_str!("recipes.js")).ok_or_else(missing)?;
     internals.set_describe(scope, recipe).ok_or_else(missing)?;
@@ -152,7 +154,7 @@ fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), BakeHeapError> {
     globals::replace(scope, "FinalizationRegistry", registry.into())?;
     let web_assembly =
         module::evaluate_internal(scope, "wasm.js", "WebAssembly").ok_or_else(missing)?;
-    internals.set_web_assembly(scope, web_assembly).ok_or_else(missing)?;
+    internals.set_web_assembly(scope, web_assembly, js_tag).ok_or_else(missing)?;
     globals::install_web_assembly(scope)?;
     Ok(())
 }

@@ -13,6 +13,8 @@ const FORGET_RANDOM: &str = "forgetRandom";
 const WEB_ASSEMBLY: &str = "webAssembly";
 /// That it was looked at.
 const WEB_ASSEMBLY_USED: &str = "webAssemblyUsed";
+/// The tag of JavaScript's exceptions, which V8 itself holds in every context.
+const JS_TAG: &str = "jsTag";
 /// How many scripts this heap has seen.
 const RUNS: &str = "runs";
 
@@ -62,8 +64,21 @@ impl<'s> Internals<'s> {
         self,
         scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'_, v8::Value>,
+        js_tag: v8::Local<'_, v8::Value>,
     ) -> Option<()> {
-        self.set(scope, WEB_ASSEMBLY, object)
+        self.set(scope, WEB_ASSEMBLY, object)?;
+        self.set(scope, JS_TAG, js_tag)
+    }
+
+    /// Whether this is V8's own tag, which no script can reach.
+    pub(super) fn is_js_tag(
+        self,
+        scope: &mut v8::PinScope<'s, '_>,
+        object: &v8::Global<v8::Object>,
+    ) -> bool {
+        let tag =
+            self.get(scope, JS_TAG).and_then(|tag| v8::Local::<v8::Object>::try_from(tag).ok());
+        tag.is_some_and(|tag| tag == *object)
     }
 
     /// What is to stand for `WebAssembly` from now on. From then on the heap is searched for what
@@ -133,11 +148,7 @@ impl<'s> Internals<'s> {
         function.call(scope, this, args)
     }
 
-    fn get(
-        self,
-        scope: &mut v8::PinScope<'s, '_>,
-        name: &str,
-    ) -> Option<v8::Local<'s, v8::Value>> {
+    fn get(self, scope: &mut v8::PinScope<'s, '_>, name: &str) -> Option<v8::Local<'s, v8::Value>> {
         let key = v8::String::new(scope, name)?;
         self.0.get(scope, key.into())
     }

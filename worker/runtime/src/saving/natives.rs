@@ -104,7 +104,8 @@ pub(crate) fn prepare<'s>(
     facts: &Facts,
     internals: Internals<'s>,
 ) -> Result<Option<v8::Local<'s, v8::Array>>, SaveError> {
-    let found = find(scope, facts);
+    let mut found = find(scope, facts);
+    found.retain(|(object, kind)| *kind != Kind::WasmTag || !internals.is_js_tag(scope, object));
     let (describable, others): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|(_, kind)| kind.has_recipe());
     if !others.is_empty() {

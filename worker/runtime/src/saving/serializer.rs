@@ -22,6 +22,11 @@ unsafe extern "C" {
     /// effect.
     #[link_name = "_ZN2v88internal16AssemblerOptions7DefaultEPNS0_7IsolateE"]
     fn assembler_options(isolate: *mut u8) -> AssemblerOptions;
+
+    /// `v8::internal::Deoptimizer::DeoptimizeAll(Isolate*)`: no function refers to machine code any
+    /// more, which the next collection then frees.
+    #[link_name = "_ZN2v88internal11Deoptimizer13DeoptimizeAllEPNS0_7IsolateE"]
+    fn deoptimize_all(isolate: *mut u8);
 }
 
 /// Bytes of an isolate in which the flag is looked for. An isolate has 73,080, and the flag is among
@@ -72,8 +77,12 @@ impl Serializer {
         unsafe { *self.flag = 0 };
     }
 
-    /// From here on the isolate may be written.
-    pub(crate) fn set(self) {
+    /// From here on the isolate may be written. No script runs in it any more.
+    pub(crate) fn set(self, isolate: &v8::Isolate) {
+        // V8 cannot write machine code. What its functions have, it drops when it writes them; but
+        // what such code depends on refers to it as well, and may be written before.
+        // SAFETY: a live isolate in which nothing is running.
+        unsafe { deoptimize_all(raw::isolate(isolate)) };
         // SAFETY: as above.
         unsafe { *self.flag = 1 };
     }
