@@ -5,6 +5,7 @@
 //! mcp-v8-bench cpu [--rounds N] [--only NAME]             scripts that calculate, with isolation and without
 //! mcp-v8-bench commit [--seconds N] [--only NAME]         commits over three nodes, beside etcd
 //! mcp-v8-bench hostile [--executions N] [--clients N]     normal scripts while others attack
+//! mcp-v8-bench heap [--seconds N] [--only NAME]           steps of sessions: time and bytes
 //! mcp-v8-bench kill [--tries N] [--only NAME]             how late the answer at a time limit is
 //! ```
 //!
@@ -19,6 +20,7 @@ mod bare;
 mod commit;
 mod cpu;
 mod exec;
+mod heap;
 mod hostile;
 mod kill;
 mod load;
@@ -27,7 +29,7 @@ mod processes;
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|hostile|kill [--seconds N] [--rounds N] \
+const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|heap|hostile|kill [--seconds N] [--rounds N] \
                      [--executions N] [--clients N] [--tries N] [--only PART OF A NAME]";
 
 /// What was asked for.
@@ -76,6 +78,7 @@ async fn main() {
         "exec" => exec::run(&options).await,
         "commit" => commit::run(&options).await,
         "cpu" => cpu::run(&options).await,
+        "heap" => heap::run(&options).await,
         "hostile" => hostile::run(&options).await,
         "kill" => kill::run(&options).await,
         _ => panic!("{USAGE}"),
