@@ -60,7 +60,7 @@ impl App {
         if let Some(node) = &self.node {
             reasons.extend(node.not_ready());
         }
-        if self.executions.draining() {
+        if self.executions.closing() {
             reasons.push("shutting down".to_owned());
         }
         reasons

@@ -19,3 +19,5 @@ pub mod operate;
 pub mod pool;
 pub mod requests;
 pub mod server;
+pub mod stop;
+pub mod waiting;

@@ -104,26 +104,30 @@ pub const BREAKER_DEATHS: usize = 5;
 /// See [`BREAKER_DEATHS`].
 pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
 
-/// Workers that code may kill within [`QUARANTINE_WINDOW`]. The last of them quarantines it.
-pub const QUARANTINE_DEATHS: usize = 3;
-/// See [`QUARANTINE_DEATHS`].
-pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Heaps that stand on one another on the disk: each takes as much as it differs from the one below,
+/// and reading the last one reads all.
+pub const HEAP_DEPTH_MAX: u8 = 16;
 
-/// How long quarantined code is refused.
-pub const QUARANTINE_TIME: Duration = Duration::from_secs(60 * 60);
-
-/// Codes whose deaths are remembered. For one more, the one that is not quarantined and killed longest
-/// ago is forgotten; while all are quarantined, one more is not counted.
-pub const QUARANTINE_ENTRIES_MAX: usize = 1024;
-
-/// Bytes kept of how the last worker died, which may be in the worker's words.
-pub const QUARANTINE_REASON_BYTES_MAX: usize = 512;
+/// How long a death that a script caused may take to be counted in the whole cluster before the answer
+/// goes out without.
+pub const QUARANTINE_COUNT_MAX: Duration = Duration::from_secs(2);
 
 /// Blocks of memory from this size on, in bytes, go back to the system as soon as they are free.
 pub const LARGE_BLOCK_BYTES: i32 = 128 * 1024;
 
-/// How long a stopping server waits for running scripts before it stops them.
-pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// What running scripts may take to end once their server was told to stop, in seconds: default and
+/// most.
+pub const DRAIN_SECS_DEFAULT: u64 = 30;
+/// See [`DRAIN_SECS_DEFAULT`].
+pub const DRAIN_SECS_MAX: u64 = EXECUTION_TIMEOUT_SECS_MAX;
+
+/// How long a node that stops waits, after its own scripts have ended, for those that others have
+/// taken over from it: whoever waits here for one hears its end.
+pub const ANSWERS_MAX: Duration = Duration::from_secs(30);
+
+/// How long a node says that it is not ready before it takes no more connections, at least: load
+/// balancers look every second or so, and send requests until they have looked.
+pub const NOT_READY_MIN: Duration = Duration::from_secs(2);
 
 /// How long scripts that were told to stop may take to end before they are left behind.
 pub const STOP_MAX: Duration = Duration::from_secs(2);

@@ -40,7 +40,10 @@ const RAFT_APPLIED: &str = "mcp_v8_raft_applied_index";
 const RAFT_LOG: &str = "mcp_v8_raft_log_entries";
 const RAFT_SYNCS: &str = "mcp_v8_raft_log_syncs_total";
 const RAFT_SYNC_SECONDS: &str = "mcp_v8_raft_log_sync_seconds_total";
+const DISK_FREE: &str = "mcp_v8_disk_free_bytes";
 const RAFT_LAG: &str = "mcp_v8_raft_peer_lag_entries";
+const CLUSTER_PEER_AUTH: &str = "mcp_v8_cluster_peer_auth";
+const CLUSTER_REFUSED: &str = "mcp_v8_cluster_refused_total";
 
 /// Buckets of durations, in seconds.
 const SECONDS_BUCKETS: &[f64] = &[
@@ -63,7 +66,13 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(RAFT_LOG, "Log entries that are not compacted");
     describe_counter!(RAFT_SYNCS, "Times the log was made durable");
     describe_gauge!(RAFT_SYNC_SECONDS, Unit::Seconds, "Time that took altogether");
+    describe_gauge!(DISK_FREE, Unit::Bytes, "Room on the disk of the store");
     describe_gauge!(RAFT_LAG, "Entries a member lacks, by member; on the leader");
+    describe_gauge!(
+        CLUSTER_PEER_AUTH,
+        "1 for how nodes prove themselves: none, secret, mtls or mtls+secret"
+    );
+    describe_counter!(CLUSTER_REFUSED, "Callers of the cluster port that were refused, by reason");
     describe_counter!(FINISHED, "Executions that ended, by status");
     describe_counter!(REFUSED, "Submissions that were not accepted, by reason");
     describe_histogram!(SECONDS, Unit::Seconds, "Time a worker had an execution");
@@ -136,6 +145,13 @@ pub fn raft(node: &Node) {
     gauge!(RAFT_LOG).set(status.log_length as f64);
     counter!(RAFT_SYNCS).absolute(syncs);
     gauge!(RAFT_SYNC_SECONDS).set(micros as f64 / 1e6);
+    gauge!(DISK_FREE).set(node.room().free as f64);
+    if !node.config().alone() {
+        gauge!(CLUSTER_PEER_AUTH, "method" => node.auth().credentials.method()).set(1.0);
+        for (reason, count) in node.auth().refusals.counts() {
+            counter!(CLUSTER_REFUSED, "reason" => reason.as_str()).absolute(count);
+        }
+    }
     for member in status.members {
         if let Some(lag) = member.lag {
             gauge!(RAFT_LAG, "member" => member.name).set(lag as f64);

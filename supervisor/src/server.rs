@@ -3,8 +3,8 @@
 //! # Contract
 //! * Whatever can be wrong with the command line, the ports, the paths or the worker program is
 //!   said before the first request is taken, in one sentence that names the flag.
-//! * SIGTERM or SIGINT: nothing new is accepted, what runs is finished (at most [`DRAIN_MAX`]),
-//!   answers are delivered, every child is reaped, exit code 0. A second signal ends it at once.
+//! * SIGTERM or SIGINT: what was asked is answered ([`crate::stop`]), every child is reaped, exit code
+//!   0. A second signal ends it at once.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -23,13 +23,15 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Texts, VERSION};
 use crate::cli::Args;
 use crate::executions::{Executions, Settings};
-use crate::http::serve::{BindError, bind, serve};
-use crate::http::{self, Guard};
-use crate::limits::{CONNECTION_DRAIN_MAX, DRAIN_MAX, IDLE_WORKERS_MAX};
+use crate::http::serve::{Anybody, BindError, bind, serve};
+use crate::http::{self, ClusterEntrance, Guard};
+use crate::limits::{CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX};
 use crate::mcp;
 use crate::metrics;
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
+use crate::stop::Stop;
+use crate::waiting::{self, WaitError};
 
 /// How often histograms are folded so that they stay small.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -82,6 +84,9 @@ pub enum ServeError {
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
+    /// The disk is too full to begin.
+    #[error(transparent)]
+    Full(#[from] WaitError),
     /// The metrics cannot be set up.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
@@ -118,11 +123,35 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let sse_listener = listen(&args.bind_host, sse_port, "--sse-port").await?;
 
     let cluster_listener = listen(&args.bind_host, args.cluster_port, "--cluster-port").await?;
-    let node = start_node(&args).await?;
+    let mut keeps = args.keeps_state();
+    if keeps {
+        let ports = [http_listener.as_ref(), sse_listener.as_ref()];
+        let clients = ports.into_iter().flatten().collect::<Vec<_>>();
+        let served = !clients.is_empty() || cluster_listener.is_some();
+        let store = args.node().path;
+        tokio::select! {
+            room = waiting::for_room(&store, &clients, served) => match room {
+                // As for a database that another server has.
+                Err(WaitError::Full(reason)) if args.is_plain_stdio() => {
+                    tracing::warn!("{reason}. This server keeps nothing on disk, as with --stateless");
+                    keeps = false;
+                }
+                room => room?,
+            },
+            name = signals.next() => {
+                tracing::info!(signal = name, "stopped before there was room");
+                return Ok(());
+            }
+        }
+    }
+    let node = if keeps { start_node(&args).await? } else { None };
 
+    let drain = Duration::from_secs(args.drain_timeout);
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
     let (executions, pool) = start_executions(&args, worker_path, node.clone())?;
-    check_sandbox(&pool, args.sandbox).await?;
+    if !args.metadata_only {
+        check_sandbox(&pool, args.sandbox).await?;
+    }
     let app = Arc::new(App {
         executions,
         pool,
@@ -147,23 +176,25 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let stdio = http_listener.is_none() && sse_listener.is_none() && cluster_listener.is_none();
     if let (Some(listener), Some(node)) = (cluster_listener, &node) {
         if let Ok(address) = listener.local_addr() {
-            tracing::info!(node = node.name(), %address, "cluster port open");
+            let peer_auth = node.auth().credentials.method();
+            tracing::info!(node = node.name(), %address, peer_auth, "cluster port open");
         }
         let router = http::cluster_router(Arc::clone(&app), node.clone());
         // Until the node itself has stopped.
-        node.handle().spawn(serve(listener, router, node.stopping()));
+        let entrance = ClusterEntrance(node.clone());
+        node.handle().spawn(serve(listener, entrance, router, node.stopping()));
     }
     if let Some(listener) = http_listener {
         let router = mcp::http::router(Arc::clone(&app), stop.clone());
         say_listening(&listener, "/mcp");
         let router = http::router(Arc::clone(&app), guard.clone(), in_flight.clone(), router);
-        listeners.spawn(serve(listener, router, closing.clone()));
+        listeners.spawn(serve(listener, Anybody, router, closing.clone()));
     }
     if let Some(listener) = sse_listener {
         let router = mcp::sse::router(Arc::clone(&app), stop.clone(), in_flight.clone());
         say_listening(&listener, "/sse");
         let router = http::router(Arc::clone(&app), guard, in_flight.clone(), router);
-        listeners.spawn(serve(listener, router, closing.clone()));
+        listeners.spawn(serve(listener, Anybody, router, closing.clone()));
     }
     listeners.close();
 
@@ -186,25 +217,13 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
 
     // From here on a signal means: now.
+    let stopping = Stop { app, drain, in_flight, listeners, closing, streams: stop };
     let shutting_down = async {
-        if let Some(node) = &node {
-            node.step_down().await;
-        }
-        app.executions.drain(DRAIN_MAX).await;
-        closing.cancel();
-        in_flight.close();
-        // Whoever does not take its answer by then does not get it.
-        let _ = tokio::time::timeout(CONNECTION_DRAIN_MAX, in_flight.wait()).await;
-        stop.cancel();
+        stopping.answer().await;
         if stdio && ended.is_none() {
             ended = tokio::time::timeout(CONNECTION_DRAIN_MAX, &mut conversation).await.ok();
         }
-        listeners.wait().await;
-        app.pool.stop().await;
-        if let Some(node) = &node {
-            node.retire().await;
-            node.stop().await;
-        }
+        stopping.end().await;
     };
     tokio::select! {
         name = signals.next() => tracing::warn!(signal = name, "stopping at once"),
@@ -218,9 +237,6 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
 
 /// Starts this node of the cluster, unless nothing is to be kept and there is no cluster.
 async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
-    if args.stateless && args.cluster_port.is_none() {
-        return Ok(None);
-    }
     let config = args.node();
     if !config.alone() {
         if config.timing.is_tight() {
@@ -231,10 +247,14 @@ async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
                  heartbeats will cost an election"
             );
         }
-        tracing::warn!(
-            "the cluster port asks nobody for proof: whoever reaches it can join and remove nodes. \
-             Keep it in a network of its own"
-        );
+        if config.auth.is_none() {
+            tracing::warn!(
+                "THE CLUSTER PORT ASKS NOBODY FOR PROOF: whoever reaches it can join and remove \
+                 nodes, and who calls from the address of one is taken for it. Give all nodes the \
+                 same --cluster-secret-file, or certificates (--cluster-tls-cert, -key, -ca); or \
+                 keep the port in a network of its own"
+            );
+        }
     }
     // Opening a store reads it.
     let started = tokio::task::spawn_blocking(move || Node::start(config)).await;
@@ -273,7 +293,8 @@ fn start_executions(
         sandbox: args.sandbox,
         processes: args.worker_processes,
         warm: true,
-        idle_workers: concurrent_max.min(IDLE_WORKERS_MAX),
+        // A node that runs no scripts has no use for their processes.
+        idle_workers: if args.metadata_only { 0 } else { concurrent_max.min(IDLE_WORKERS_MAX) },
         heap_bytes: args.heap_memory_max * 1024 * 1024,
     })?;
     let settings = Settings {
@@ -329,8 +350,12 @@ fn prepare_state(path: &Path) -> Result<(), ServeError> {
     // What will be kept here is for this user alone.
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let probe = path.join(format!(".probe-{}", std::process::id()));
-    std::fs::write(&probe, b"").map_err(failed)?;
-    std::fs::remove_file(&probe).map_err(failed)
+    match std::fs::write(&probe, b"") {
+        // That is waited for.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        Err(error) => Err(failed(error)),
+        Ok(()) => std::fs::remove_file(&probe).map_err(failed),
+    }
 }
 
 /// A text, or the contents of the file behind a leading `@`; `@@` stands for one `@`.

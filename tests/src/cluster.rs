@@ -10,9 +10,14 @@
 //!   clients' port is [`HTTP_PORT`], its cluster port [`CLUSTER_PORT`].
 //! * One cluster at a time in a process: timing is part of what is proved, and the nodes of several
 //!   would fight for the processors.
+//! * The cluster port is asked over TLS once [`Cluster::ask_by_tls`] was called.
 //! * A test that fails shows the end of every node's log.
 //!
 //! Needs root, for the namespaces.
+
+mod clock;
+mod disks;
+mod tools;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -22,7 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder};
 use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
@@ -84,6 +89,10 @@ struct Node {
     log: PathBuf,
     /// What it is started with.
     flags: Mutex<Vec<String>>,
+    /// What its environment has besides.
+    environment: Mutex<Vec<(String, String)>>,
+    /// The file system that its disk is, if it has one of its own.
+    image: Mutex<Option<PathBuf>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -93,8 +102,10 @@ pub struct Cluster {
     nodes: Vec<Node>,
     hosts: PathBuf,
     client: Client,
+    /// For the cluster ports, if they speak TLS.
+    tls: Mutex<Option<Client>>,
     runtime: Option<Runtime>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -199,6 +210,8 @@ impl Cluster {
                     disk: dir.path().join(name(number)),
                     log: dir.path().join(format!("{}.log", name(number))),
                     flags: Mutex::default(),
+                    environment: Mutex::default(),
+                    image: Mutex::default(),
                     child: Mutex::default(),
                 };
                 let mut flags = vec![format!("--advertise-addr={}", address(number))];
@@ -217,8 +230,9 @@ impl Cluster {
             nodes,
             hosts: hosts_file,
             client: hub_client(),
+            tls: Mutex::default(),
             runtime: None,
-            _dir: dir,
+            dir,
             _turn: turn,
         };
         cluster.make_network();
@@ -316,6 +330,12 @@ impl Cluster {
         }
     }
 
+    /// Sets a variable in the environment of a node; from its next start on.
+    pub fn set_env(&self, node: usize, name: &str, value: &str) {
+        let mut environment = self.node(node).environment.lock().unwrap();
+        environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the process of a node.
     pub fn launch(&self, number: usize) {
         let node = self.node(number);
@@ -326,18 +346,21 @@ impl Cluster {
         let started = Command::new("nsenter")
             .arg(format!("--net={NAMESPACES}/{}", node.namespace))
             .args(["unshare", "--mount", "--propagation=private", "sh", "-c"])
-            .arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"")
+            .arg(
+                "mount --bind \"$0\" /etc/hosts && \
+                 { [ -z \"$1\" ] || mount -o loop \"$1\" \"$2\"; } && shift 2 && exec \"$@\"",
+            )
             .arg(&self.hosts)
+            .arg(node.image.lock().unwrap().clone().unwrap_or_default())
+            .arg(&node.disk)
             .arg(binary("mcp-v8"))
             .arg(format!("--node-id={}", name(number)))
             .arg(format!("--http-port={HTTP_PORT}"))
             .arg(format!("--cluster-port={CLUSTER_PORT}"))
             .arg(format!("--session-db-path={}", node.disk.display()))
             .args(&*node.flags.lock().unwrap())
-            .env(
-                "RUST_LOG",
-                std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".to_owned()),
-            )
+            .env("RUST_LOG", log_level())
+            .envs(node.environment.lock().unwrap().iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -452,7 +475,7 @@ impl Cluster {
             let status = response.status().as_u16();
             let text =
                 response.text().await.map_err(|error| Silence::Unknown(error.to_string()))?;
-            Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default() })
+            Ok(Answer { status, body: body(&text) })
         };
         self.runtime.as_ref().unwrap().spawn(sending).await.unwrap()
     }
@@ -471,15 +494,67 @@ impl Cluster {
         self.send(self.client.get(Self::url(node, HTTP_PORT, path)), limit).await
     }
 
+    /// DELETE on a node's port for clients.
+    pub async fn delete(&self, node: usize, path: &str) -> Answered {
+        self.send(self.client.delete(Self::url(node, HTTP_PORT, path)), REQUEST_MAX).await
+    }
+
+    /// Asks the cluster ports over TLS from now on, by this client.
+    pub fn ask_by_tls(&self, client: Client) {
+        *self.tls.lock().unwrap() = Some(client);
+    }
+
+    /// A request to a node's cluster port.
+    pub fn raft_request(&self, method: Method, node: usize, path: &str) -> RequestBuilder {
+        let url = Self::url(node, CLUSTER_PORT, path);
+        match &*self.tls.lock().unwrap() {
+            Some(client) => client.request(method, url.replacen("http", "https", 1)),
+            None => self.client.request(method, url),
+        }
+    }
+
+    /// GET on a node's cluster port.
+    pub async fn raft_get(&self, node: usize, path: &str) -> Answered {
+        self.send(self.raft_request(Method::GET, node, path), REQUEST_MAX).await
+    }
+
     /// POST on a node's cluster port.
     pub async fn raft_post(&self, node: usize, path: &str, body: &Value) -> Answered {
-        self.send(self.client.post(Self::url(node, CLUSTER_PORT, path)).json(body), REQUEST_MAX)
-            .await
+        self.send(self.raft_request(Method::POST, node, path).json(body), REQUEST_MAX).await
+    }
+
+    /// One value of a node's metrics, asked for on its cluster port; `None` when it is not there.
+    pub async fn metric(&self, node: usize, name: &str) -> Option<f64> {
+        let request = self.raft_request(Method::GET, node, "/metrics");
+        let asking = async { request.send().await.ok()?.text().await.ok() };
+        let text = self.in_hub(asking).await?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Runs something on threads from where every node is reached.
+    pub async fn in_hub<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        self.runtime.as_ref().unwrap().spawn(task).await.unwrap()
+    }
+
+    /// Runs something where a node is: what it connects to sees the node's address.
+    pub fn at_node<T: Send>(&self, node: usize, task: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(Path::new(NAMESPACES).join(&self.node(node).namespace)).unwrap();
+        let inside = || {
+            use std::os::fd::AsFd as _;
+            let network = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), network).unwrap();
+            task()
+        };
+        // The thread has no other use, so it need not come back.
+        std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
     }
 
     /// What a node says about itself on its cluster port, when it answers.
     pub async fn status(&self, node: usize) -> Option<Value> {
-        let request = self.client.get(Self::url(node, CLUSTER_PORT, "/raft/status"));
+        let request = self.raft_request(Method::GET, node, "/raft/status");
         let answer = self.send(request, STATUS_MAX).await.ok()?;
         (answer.status == 200).then_some(answer.body)
     }
@@ -555,15 +630,29 @@ impl Cluster {
 
     /// Runs a script on a node, waiting so many seconds for its end.
     pub async fn exec(&self, node: usize, code: &str, wait_secs: u64) -> Answered {
+        self.exec_with(node, &json!({ "code": code }), wait_secs).await
+    }
+
+    /// The same with a whole request.
+    pub async fn exec_with(&self, node: usize, request: &Value, wait_secs: u64) -> Answered {
         let url = Self::url(node, HTTP_PORT, &format!("/api/exec?wait={wait_secs}"));
         let limit = REQUEST_MAX + Duration::from_secs(wait_secs);
-        self.send(self.client.post(url).json(&json!({ "code": code })), limit).await
+        self.send(self.client.post(url).json(request), limit).await
     }
 
     /// Runs a script on a node in limited time: without an answer by then it may or may not run.
     pub async fn exec_within(&self, node: usize, code: &str, limit: Duration) -> Answered {
         let url = Self::url(node, HTTP_PORT, "/api/exec?wait=60");
         self.send(self.client.post(url).json(&json!({ "code": code })), limit).await
+    }
+
+    /// Runs a script on a node over MCP, waiting so many seconds for its end; the answer is what the
+    /// tool gives.
+    pub async fn run_js(&self, node: usize, code: &str, wait_secs: u64) -> Answered {
+        let post = self.client.post(Self::url(node, HTTP_PORT, "/mcp"));
+        let call = crate::run_js(post, 1, json!({ "code": code, "wait_secs": wait_secs }));
+        let answer = self.send(call, REQUEST_MAX + Duration::from_secs(wait_secs)).await?;
+        Ok(Answer { body: answer.body["result"]["structuredContent"].clone(), ..answer })
     }
 
     /// Submits a script to a node without waiting, and gives its id.
@@ -604,6 +693,19 @@ impl Cluster {
     pub async fn get_tags(&self, node: usize, heap: &str, limit: Duration) -> Answered {
         self.get_within(node, &format!("/api/heaps/{heap}/tags"), limit).await
     }
+}
+
+/// What nodes log. Tests read it, so that it cannot be off.
+fn log_level() -> String {
+    let chosen = std::env::var("RUST_LOG").ok().filter(|level| level != "off");
+    chosen.unwrap_or_else(|| "info,openraft=error".to_owned())
+}
+
+/// The JSON of a body, or of the last event of a stream.
+fn body(text: &str) -> Value {
+    let event = || text.lines().rev().find_map(|line| line.strip_prefix("data:"));
+    let json = |text: &str| serde_json::from_str(text).ok();
+    json(text).or_else(|| json(event()?.trim())).unwrap_or_default()
 }
 
 /// The one node that says it leads, if all others name it.

@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod history;
+pub mod writes;
 
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
@@ -162,18 +163,7 @@ impl Server {
 
     /// A call of the tool `run_js`.
     pub fn run_js(&self, id: usize, arguments: Value) -> RequestBuilder {
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": MCP_REVISION,
-            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let params = json!({"name": "run_js", "arguments": arguments, "_meta": meta});
-        self.post("/mcp")
-            .header("accept", "application/json, text/event-stream")
-            .header("mcp-protocol-version", MCP_REVISION)
-            .header("mcp-method", "tools/call")
-            .header("mcp-name", "run_js")
-            .json(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
+        run_js(self.post("/mcp"), id, arguments)
     }
 
     /// Submits a script without waiting and returns its id.
@@ -240,6 +230,21 @@ impl Server {
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
             .unwrap_or_default()
     }
+}
+
+/// A call of the tool `run_js`, by a POST to `/mcp`.
+pub fn run_js(post: RequestBuilder, id: usize, arguments: Value) -> RequestBuilder {
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": MCP_REVISION,
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let params = json!({"name": "run_js", "arguments": arguments, "_meta": meta});
+    post.header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", MCP_REVISION)
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", "run_js")
+        .json(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
 }
 
 /// A server whose workers misbehave in the given way, and the directory that says which.

@@ -13,48 +13,17 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use mcp_v8_tests::cluster::{Answer, Answered, Cluster};
+use mcp_v8_tests::cluster::{Answer, Cluster};
 use mcp_v8_tests::until_within;
+use mcp_v8_tests::writes::{
+    HEAL_MAX, Writers, accepted, assert_all, assert_has, get, heap, must_put, put,
+};
 use serde_json::json;
 
 const ALL: [usize; 3] = [1, 2, 3];
 
 /// How long writes may stop when a leader is lost.
 const FAILOVER_MAX: Duration = Duration::from_secs(2);
-
-/// How long a healed cluster may take to be one.
-const HEAL_MAX: Duration = Duration::from_secs(10);
-
-/// What a request may take: more than the server tries a command.
-const PATIENCE: Duration = Duration::from_secs(15);
-
-/// A heap, by number.
-fn heap(number: usize) -> String {
-    format!("{number:064x}")
-}
-
-async fn put(cluster: &Cluster, node: usize, number: usize, value: &str) -> Answered {
-    cluster.put_tags(node, &heap(number), &json!({ "v": value }), PATIENCE).await
-}
-
-async fn get(cluster: &Cluster, node: usize, number: usize) -> Answered {
-    cluster.get_tags(node, &heap(number), PATIENCE).await
-}
-
-fn accepted(answer: &Answered) -> bool {
-    answer.as_ref().is_ok_and(|answer| answer.status == 200)
-}
-
-async fn must_put(cluster: &Cluster, node: usize, number: usize, value: &str) {
-    let answer = put(cluster, node, number, value).await;
-    assert!(accepted(&answer), "node {node}: {answer:?}");
-}
-
-async fn assert_has(cluster: &Cluster, node: usize, number: usize, value: &str) {
-    let answer = get(cluster, node, number).await;
-    assert!(accepted(&answer), "node {node}: {answer:?}");
-    assert_eq!(answer.unwrap().body["tags"]["v"], value, "node {node}, heap {number}");
-}
 
 /// That a node took neither a write nor answers anything as if it were up to date.
 async fn assert_no_service(cluster: &Cluster, node: usize, number: usize) {
@@ -96,39 +65,6 @@ async fn outage(cluster: &Cluster, nodes: &[usize], number: usize) -> Duration {
     begun.elapsed()
 }
 
-/// Writers on these nodes until told to stop; gives what was accepted, with its value, and what was
-/// not.
-async fn write_until(
-    cluster: &Cluster,
-    nodes: &[usize],
-    writers: usize,
-    first: usize,
-    stop: &Cell<bool>,
-) -> (Vec<(usize, String)>, Vec<(usize, Answered)>) {
-    let (next, taken, failed) = (Cell::new(first), RefCell::default(), RefCell::default());
-    let writer = |which: usize| {
-        let (next, taken, failed) = (&next, &taken, &failed);
-        async move {
-            while !stop.get() {
-                let number = next.replace(next.get() + 1);
-                let (node, value) =
-                    (nodes[(number + which) % nodes.len()], format!("value {number}"));
-                let answer = put(cluster, node, number, &value).await;
-                if accepted(&answer) {
-                    let taken: &RefCell<Vec<(usize, String)>> = taken;
-                    taken.borrow_mut().push((number, value));
-                } else {
-                    let failed: &RefCell<Vec<(usize, Answered)>> = failed;
-                    failed.borrow_mut().push((node, answer));
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            }
-        }
-    };
-    join_all((0..writers).map(writer)).await;
-    (taken.into_inner(), failed.into_inner())
-}
-
 #[tokio::test]
 async fn writes_resume_soon_after_the_leader_is_killed() {
     let cluster = Cluster::start(3).await;
@@ -162,17 +98,17 @@ async fn every_acknowledged_value_outlives_kill_9_of_all_three() {
             let id = ran.body["execution_id"].as_str().unwrap().to_owned();
             runs.push((id, format!("round {round} on {node}")));
         }
-        let stop = Cell::new(false);
+        let writers = Writers::from(round * 1_000_000);
         let killing = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             // In another order each time, while writes are on their way.
             for node in ALL {
                 cluster.kill9((node + round) % 3 + 1);
             }
-            stop.set(true);
+            writers.stop();
         };
-        let writing = write_until(&cluster, &ALL, 8, round * 1_000_000, &stop);
-        let ((taken, _), ()) = join(writing, killing).await;
+        join(writers.write(&cluster, &ALL, 8), killing).await;
+        let taken = writers.taken();
         println!("round {round}: {} writes acknowledged", taken.len());
         assert!(taken.len() > 20, "only {} writes in two seconds", taken.len());
         all.extend(taken);
@@ -181,25 +117,7 @@ async fn every_acknowledged_value_outlives_kill_9_of_all_three() {
         }
         cluster.agreed_within(&ALL, HEAL_MAX).await;
         cluster.ready(&ALL).await;
-        let mut lost = Vec::new();
-        for chunk in all.chunks(32) {
-            let read =
-                join_all(chunk.iter().map(|(number, _)| get(&cluster, number % 3 + 1, *number)))
-                    .await;
-            for ((number, value), answer) in chunk.iter().zip(read) {
-                let answer = answer.unwrap();
-                assert_eq!(answer.status, 200, "{answer:?}");
-                if answer.body["tags"]["v"] != value.as_str() {
-                    lost.push((*number, answer.body));
-                }
-            }
-        }
-        assert!(
-            lost.is_empty(),
-            "{} of {} acknowledged writes lost: {lost:.3?}",
-            lost.len(),
-            all.len()
-        );
+        assert_all(&cluster, &ALL, &all).await;
         for (id, result) in &runs {
             for node in ALL {
                 let shown = cluster.get_execution(node, id).await.unwrap();
@@ -496,6 +414,7 @@ async fn sigterm_of_the_leader_under_load_fails_no_request_on_the_others() {
         let leader = cluster.agreed(&ALL).await;
         let rest = cluster.all_but(&[leader]);
         let stop = Cell::new(false);
+        let writers = Writers::from(round * 1_000_000);
         let (failed, slowest) = (RefCell::new(Vec::new()), Cell::new(Duration::ZERO));
         let done = Cell::new(0);
         let running = |which: usize| {
@@ -522,10 +441,11 @@ async fn sigterm_of_the_leader_under_load_fails_no_request_on_the_others() {
             assert_eq!(status.code(), Some(0));
             tokio::time::sleep(Duration::from_secs(1)).await;
             stop.set(true);
+            writers.stop();
         };
-        let writing = write_until(&cluster, &rest, 4, round * 1_000_000, &stop);
-        let ((taken, refused), _) =
-            join(writing, join(join_all((0..4).map(running)), stopping)).await;
+        let writing = writers.write(&cluster, &rest, 4);
+        join(writing, join(join_all((0..4).map(running)), stopping)).await;
+        let (taken, refused) = (writers.taken(), writers.failed());
         println!(
             "round {round}: {} writes and {} scripts, the slowest {:?}",
             taken.len(),

@@ -12,8 +12,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mcp_v8_tests::cluster::{Cluster, address, name, peers};
-use mcp_v8_tests::{binary, until};
+use mcp_v8_tests::cluster::{Cluster, Silence, address, name, peers};
+use mcp_v8_tests::{binary, children_of, until};
 use serde_json::{Value, json};
 
 const ALL: [usize; 3] = [1, 2, 3];
@@ -250,6 +250,30 @@ async fn a_learner_replicates_and_is_not_needed_for_a_majority() {
     cluster.up(2).await;
     cluster.agreed(&[1, 2]).await;
     assert_eq!(cluster.status(2).await.unwrap()["role"], "Learner");
+}
+
+#[tokio::test]
+async fn a_metadata_only_node_votes_and_has_neither_workers_nor_a_port_for_clients() {
+    let cluster = Cluster::with(&[1, 2], 3).await;
+    cluster.up(1).await;
+    cluster.up(2).await;
+    cluster.agreed(&[1, 2]).await;
+    cluster.join(3, 1, &["--metadata-only"]).await;
+    cluster
+        .until_status(3, "it votes", |status| {
+            let members = status["members"].as_array().cloned().unwrap_or_default();
+            members.iter().any(|member| member["name"] == name(3) && member["voter"] == true)
+        })
+        .await;
+    works(&cluster, &[1, 2]).await;
+    // A majority with its vote only, whoever led.
+    cluster.kill9(2);
+    until("a leader of the two", || cluster.leader_among(&[1, 3])).await;
+    let ran = cluster.exec(1, "6 * 7", 30).await.unwrap();
+    assert_eq!(ran.body["result"], "42", "{ran:?}");
+    assert_eq!(children_of(cluster.pid(3)), Vec::<u32>::new());
+    let answer = cluster.get(3, "/health").await;
+    assert!(matches!(answer, Err(Silence::NotSent(_))), "{answer:?}");
 }
 
 #[tokio::test]

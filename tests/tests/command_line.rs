@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 
 use mcp_v8_tests::{Server, binary, free_port};
@@ -99,6 +100,17 @@ fn a_start_that_cannot_work_is_one_sentence_that_names_the_flag() {
             &["--http-port=1", "--cluster-port=2", "--peers=n@b:1", "--join=c:1"],
             "--peers founds a cluster and --join enters a running one",
         ),
+        (
+            &["--http-port=1", "--cluster-port=2", "--cluster-auth=required"],
+            "--cluster-auth=required, and nothing to prove who is of this cluster: give",
+        ),
+        (
+            &["--http-port=1", "--cluster-port=2", "--cluster-tls-cert=c", "--cluster-tls-ca=a"],
+            "--cluster-tls-cert is given and --cluster-tls-key is not",
+        ),
+        (&["--http-port=1", "--cluster-auth=required"], "give --cluster-port as well"),
+        (&["cluster", "--secret-file=/nonexistent", "status"], "--secret-file /nonexistent: "),
+        (&["cluster", "--tls-key=k", "status"], "--tls-key is given and --tls-cert is not"),
         (&["--heap-store=dir"], "not supported yet"),
         (&["--http-port=x"], "--http-port"),
         (&["--nonsense"], "--nonsense"),
@@ -108,6 +120,46 @@ fn a_start_that_cannot_work_is_one_sentence_that_names_the_flag() {
         assert_eq!(out.status.code(), Some(2), "{arguments:?}");
         assert!(text(&out.stderr).contains(expected), "{arguments:?}: {}", text(&out.stderr));
         assert_eq!(text(&out.stdout), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_node_that_cannot_prove_itself_as_it_is_told_does_not_start() {
+    let state = tempfile::tempdir().unwrap();
+    let file = |name: &str, contents: &str, mode| {
+        let path = state.path().join(name);
+        std::fs::write(&path, contents).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let long = "s".repeat(32);
+    let cert = file("cert", "no PEM", 0o600);
+    for (flags, expected) in [
+        (
+            vec![format!("--cluster-secret-file={}", file("short", "secret\n", 0o600))],
+            "holds 6 bytes",
+        ),
+        (vec![format!("--cluster-secret-file={}", file("seen", &long, 0o644))], "chmod 600"),
+        (vec!["--cluster-secret-file=/nonexistent".to_owned()], "/nonexistent: No such file"),
+        (
+            ["cert", "key", "ca"].map(|what| format!("--cluster-tls-{what}={cert}")).to_vec(),
+            "no certificate in it",
+        ),
+    ] {
+        let (http, port) = (free_port(), free_port());
+        let mut words = vec![
+            "--bind-host=127.0.0.1".to_owned(),
+            format!("--http-port={http}"),
+            format!("--cluster-port={port}"),
+            format!("--session-db-path={}", state.path().join("db").display()),
+        ];
+        words.extend(flags);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let out = mcp_v8(&words, "");
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{words:?}: {said}");
+        let named = words[4].split('=').next().unwrap();
+        assert!(said.contains(expected) && said.contains("--cluster-"), "{named}: {said}");
     }
 }
 

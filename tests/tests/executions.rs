@@ -223,6 +223,7 @@ async fn p8_sigterm_finishes_what_runs_answers_it_and_leaves_nothing_behind() {
     .await;
     let refused = server.post("/api/exec").json(&json!({ "code": "1" })).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["connection"], "close", "the next request goes elsewhere");
     let answer: Value = call.await.unwrap().unwrap().json().await.unwrap();
     assert_eq!(answer["result"], "finished", "{answer}");
     assert_eq!(server.exited().await.code(), Some(0));

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use mcp_v8_supervisor::limits::{HASH_INLINE_BYTES_MAX, QUARANTINE_DEATHS};
+use mcp_v8_cluster::limits::QUARANTINE_DEATHS;
+use mcp_v8_supervisor::limits::HASH_INLINE_BYTES_MAX;
 use mcp_v8_tests::{Server, hostile, signal_process, until};
 use reqwest::StatusCode;
 use rustix::process::Signal;

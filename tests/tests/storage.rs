@@ -145,6 +145,49 @@ async fn p1_no_answer_goes_out_before_the_disk_has_it() {
 }
 
 #[tokio::test]
+async fn what_a_single_server_kept_is_backed_up_while_it_is_stopped_and_restored_elsewhere() {
+    let (state, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = other.path().join("laptop.backup");
+    let cluster = |words: &[&str]| {
+        let out = Command::new(binary("mcp-v8")).arg("cluster").args(words).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        let complained = String::from_utf8_lossy(&out.stderr).into_owned();
+        (out.status.code(), said, complained)
+    };
+    let (from, to) = (state.path().display().to_string(), other.path().display().to_string());
+    let out = format!("--out={}", file.display());
+    let backup = ["backup", &out, &format!("--session-db-path={from}")];
+    let restore = ["restore", file.to_str().unwrap(), &format!("--session-db-path={to}")];
+    let server = Kept::start(state.path()).await;
+    let first = server.exec("?wait=30", "key", "console.log('printed'); 6 * 7").await;
+    let code = "await new Promise(done => setTimeout(done, 3000)); 'ran again'";
+    let running = server.exec("", "key 2", code).await;
+    let held = cluster(&backup);
+    assert_eq!(held.0, Some(1), "{held:?}");
+    assert!(held.2.contains(&format!("is in use by process {}", server.child.id())), "{held:?}");
+    assert!(!file.exists());
+    // SIGKILL: the backup has what was acknowledged all the same.
+    drop(server);
+    let taken = cluster(&backup);
+    assert_eq!(taken.0, Some(0), "{taken:?}");
+    let restored = cluster(&restore);
+    assert_eq!(restored.0, Some(0), "{restored:?}");
+    let start = format!("mcp-v8 --http-port=3000 --node-id=node1 --session-db-path={to}");
+    assert!(restored.1.contains(&start), "{restored:?}");
+    let server = Kept::start(other.path()).await;
+    let again = server.exec("?wait=30", "key", "console.log('printed'); 6 * 7").await;
+    assert_eq!(again["execution_id"], first["execution_id"]);
+    let output = format!("/api/executions/{}/output", first["execution_id"].as_str().unwrap());
+    assert_eq!(server.get(&output).await["data"], "printed");
+    let path = format!("/api/executions/{}?wait=30", running["execution_id"].as_str().unwrap());
+    let ended = server.get(&path).await;
+    assert_eq!((&ended["status"], &ended["result"]), (&json!("completed"), &json!("ran again")));
+    // Where it came from is as it was.
+    let server = Kept::start(state.path()).await;
+    assert_eq!(server.get(&output).await["data"], "printed");
+}
+
+#[tokio::test]
 async fn a_second_server_on_the_same_database_is_told_who_has_it() {
     let state = tempfile::tempdir().unwrap();
     let first = Kept::start(state.path()).await;

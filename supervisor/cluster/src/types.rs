@@ -99,6 +99,13 @@ pub struct Member {
     pub runs_scripts: bool,
 }
 
+impl Member {
+    /// A founder that has not been met yet: the same on every founder.
+    pub fn founder(address: &str) -> Self {
+        Self { address: address.to_owned(), storage: None, votes: true, runs_scripts: true }
+    }
+}
+
 /// Why a name is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

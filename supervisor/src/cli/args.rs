@@ -7,10 +7,12 @@ use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
 use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
 use mcp_v8_cluster::types::check_name;
 
+use super::backup::{BackupArgs, RestoreArgs};
+use super::proof::{NodeProof, OperatorProof};
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
-    EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN,
-    HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
+    DRAIN_SECS_DEFAULT, DRAIN_SECS_MAX, EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX,
+    EXECUTION_TIMEOUT_SECS_MIN, HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
 };
 use crate::pool::Processes;
 use crate::pool::sandbox::Mode;
@@ -18,12 +20,14 @@ use crate::pool::sandbox::Mode;
 const LISTENERS: &str = "Listeners (none: MCP over stdin and stdout)";
 const EXECUTIONS: &str = "Executions";
 const STORAGE: &str = "Storage";
-const CLUSTER: &str = "Cluster";
+/// Heading of the flags of a node in a cluster.
+pub const CLUSTER: &str = "Cluster";
 const TEXTS: &str = "Texts shown to clients";
 const GENERAL: &str = "General";
 /// Where everything is kept unless somebody says otherwise.
 pub const SESSION_DB_PATH_DEFAULT: &str = "/tmp/mcp-v8-sessions";
-const NODE_ID_DEFAULT: &str = "node1";
+/// The name of a node that was given none.
+pub const NODE_ID_DEFAULT: &str = "node1";
 /// Heading of the flags that [`super::later`] refuses.
 pub const LATER: &str = "Not supported yet (refused)";
 
@@ -103,6 +107,14 @@ pub struct Args {
     )]
     pub console_bytes_max: u64,
 
+    /// Seconds that running scripts have to end when the server is told to stop. What runs longer goes
+    /// to another node of the cluster, or ends where there is none
+    #[arg(
+        long, value_name = "S", default_value_t = DRAIN_SECS_DEFAULT, help_heading = EXECUTIONS,
+        value_parser = value_parser!(u64).range(..=DRAIN_SECS_MAX)
+    )]
+    pub drain_timeout: u64,
+
     /// Let run_js read a script from a path on the server (its `file` argument)
     #[arg(long, help_heading = EXECUTIONS)]
     pub allow_run_js_file: bool,
@@ -178,12 +190,17 @@ pub struct Args {
     #[arg(long, value_name = "MS", default_value_t = Timing::default().election_max, help_heading = CLUSTER)]
     pub election_timeout_max: u64,
 
-    /// Log entries after which the log is compacted into a snapshot
+    /// Log entries after which the log is compacted into a snapshot, if it has grown by as much as the
+    /// last one is large; after fifty times as many it is in any case
     #[arg(
         long, value_name = "N", default_value_t = SNAPSHOT_ENTRIES_DEFAULT, help_heading = CLUSTER,
         value_parser = value_parser!(u64).range(100..=1_000_000)
     )]
     pub snapshot_entries: u64,
+
+    /// How the cluster port knows who may use it.
+    #[command(flatten)]
+    pub proof: NodeProof,
 
     /// Instructions that clients show to their model, or @FILE (`@@` for a leading `@`)
     #[arg(long, value_name = "TEXT", help_heading = TEXTS)]
@@ -230,8 +247,10 @@ pub enum Command {
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mcp-v8 cluster --node=10.0.0.1:4000 status\n  \
-    mcp-v8 cluster --node=10.0.0.1:4000 leave node3\n\n\
-    Exit code 0: done; 1: the cluster refused; 2: the node was not reached.")]
+    mcp-v8 cluster --node=10.0.0.1:4000 leave node3\n  \
+    mcp-v8 cluster --node=10.0.0.1:4000 backup --out=mcp-v8.backup\n\n\
+    Nodes that share a secret or speak TLS ask operators for the same; status is shown to all.\n\n\
+    Exit code 0: done; 1: refused; 2: the node was not reached or not trusted, or the flags are wrong.")]
 pub struct ClusterArgs {
     /// The cluster port of any member
     #[arg(long, value_name = "HOST:PORT", global = true, default_value = "127.0.0.1:4000")]
@@ -240,6 +259,10 @@ pub struct ClusterArgs {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
+
+    /// How nodes know that this is an operator.
+    #[command(flatten)]
+    pub proof: OperatorProof,
 
     /// What to do
     #[command(subcommand)]
@@ -273,6 +296,15 @@ pub enum ClusterCommand {
         /// Its --node-id
         to: Option<String>,
     },
+    /// Save the state of the cluster in a file, from any node, while it goes on
+    Backup(BackupArgs),
+    /// Say whether a file is a whole backup, and of what
+    CheckBackup {
+        /// The file
+        file: PathBuf,
+    },
+    /// Make the store of a node of a new cluster from a backup; asks no node
+    Restore(RestoreArgs),
 }
 
 /// Options of `mcp-v8 exec`.
@@ -311,7 +343,7 @@ pub struct ExecArgs {
 }
 
 /// One of `--peers`: `id@host:port`, or `host:port`.
-fn peer(text: &str) -> Result<Seed, String> {
+pub fn peer(text: &str) -> Result<Seed, String> {
     let (name, address) = match text.split_once('@') {
         Some((name, address)) => (Some(name.to_owned()), address),
         None => (None, text),
@@ -331,6 +363,10 @@ impl Args {
     /// # Errors
     /// A sentence for the user.
     pub fn check(&self) -> Result<(), String> {
+        if self.command.is_some() {
+            // What is in the environment may be for a server.
+            return Ok(());
+        }
         if self.http_port.is_some() && self.http_port == self.sse_port {
             return Err("--http-port and --sse-port name the same port; give two".to_owned());
         }
@@ -342,7 +378,8 @@ impl Args {
                 ("--join-as-learner", self.join_as_learner),
                 ("--metadata-only", self.metadata_only),
             ];
-            return match given.iter().find(|(_, given)| *given) {
+            let given = given.into_iter().chain(self.proof.given());
+            return match given.into_iter().find(|(_, given)| *given) {
                 Some((flag, _)) => {
                     Err(format!("{flag} is for a node of a cluster: give --cluster-port as well"))
                 }
@@ -375,6 +412,11 @@ impl Args {
             && self.node_id == NODE_ID_DEFAULT
     }
 
+    /// Whether anything is kept on disk: a node of a cluster votes, also one that keeps no executions.
+    pub fn keeps_state(&self) -> bool {
+        !self.stateless || self.cluster_port.is_some()
+    }
+
     /// What the node of the cluster is told. Without --cluster-port it is a cluster of one.
     pub fn node(&self) -> node::Config {
         let advertise = self.cluster_port.map(|port| {
@@ -394,6 +436,8 @@ impl Args {
                 election_max: self.election_timeout_max,
             },
             snapshot_entries: self.snapshot_entries,
+            auth: self.proof.sources(),
+            auth_required: self.proof.required(),
         }
     }
 }

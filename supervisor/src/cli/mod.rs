@@ -7,8 +7,10 @@
 //! * A flag of a later release is refused with a sentence that says so; none is silently ignored.
 
 pub mod args;
+mod backup;
 mod config;
 mod later;
+pub mod proof;
 
 use std::ffi::OsString;
 
@@ -16,6 +18,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 pub use self::args::{Args, ClusterArgs, ClusterCommand, Command, ExecArgs};
+pub use self::backup::{BackupArgs, RestoreArgs};
 
 /// Environment prefix of every flag.
 const ENV_PREFIX: &str = "MCP_V8_";
@@ -45,7 +48,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Args, clap
 pub fn command() -> clap::Command {
     fn with_env(arg: clap::Arg) -> clap::Arg {
         match arg.get_long() {
-            Some(long) if !matches!(long, "help" | "version") => {
+            // Some of a subcommand's are called as the server's.
+            Some(long) if !matches!(long, "help" | "version") && arg.get_env().is_none() => {
                 let name = format!("{ENV_PREFIX}{}", long.to_uppercase().replace('-', "_"));
                 arg.env(name).hide_env(true)
             }
@@ -85,6 +89,7 @@ mod tests {
             ("heap-memory-max", ["8", "4096"], ["7", "4097"]),
             ("max-concurrent-executions", ["1", "1024"], ["0", "1025"]),
             ("console-bytes-max", ["1024", "16777216"], ["1023", "16777217"]),
+            ("drain-timeout", ["0", "300"], ["-1", "301"]),
         ] {
             for value in at {
                 assert!(parse_words(&[&format!("--{flag}={value}")]).is_ok(), "{flag}={value}");
@@ -142,6 +147,43 @@ mod tests {
         let error = parse_words(&["--heap-store=dir"]).unwrap_err().to_string();
         assert!(error.contains("not supported yet"), "{error}");
         assert!(parse_words(&["--heap-store=none", "--stateless"]).is_ok());
+    }
+
+    #[test]
+    fn an_operator_gives_files_as_a_server_does() {
+        let words = ["cluster", "--secret-file=s", "status", "--tls-cert=c", "--tls-key=k"];
+        let Some(Command::Cluster(args)) = parse_words(&words).unwrap().command else {
+            panic!("no operator's command");
+        };
+        let auth = args.proof.sources();
+        assert_eq!(auth.secret.as_deref(), Some(std::path::Path::new("s")));
+        let error = auth.tls().unwrap_err().to_string();
+        assert!(error.contains("--tls-ca is not"), "{error}");
+        let envs: Vec<_> = command()
+            .find_subcommand("cluster")
+            .unwrap()
+            .get_arguments()
+            .filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned()))
+            .collect();
+        for env in ["SECRET_FILE", "TLS_CERT", "TLS_KEY", "TLS_CA"] {
+            assert!(envs.contains(&format!("MCP_V8_CLUSTER_{env}")), "{envs:?}");
+        }
+    }
+
+    #[test]
+    fn proof_is_for_nodes_of_a_cluster() {
+        for word in ["--cluster-secret-file=s", "--cluster-tls-ca=c", "--cluster-auth=required"] {
+            let error = parse_words(&["--http-port=1", word]).unwrap_err().to_string();
+            assert!(error.contains(word.split('=').next().unwrap()), "{error}");
+            assert!(error.contains("give --cluster-port as well"), "{error}");
+        }
+        let node = ["--http-port=1", "--cluster-port=2"];
+        let error = parse_words(&[&node[..], &["--cluster-auth=required"]].concat()).unwrap_err();
+        assert!(error.to_string().contains("give --cluster-secret-file, or"), "{error}");
+        let error = parse_words(&[&node[..], &["--cluster-tls-cert=c"]].concat()).unwrap_err();
+        assert!(error.to_string().contains("--cluster-tls-key is not"), "{error}");
+        let all = ["--cluster-auth=required", "--cluster-secret-file=s"];
+        assert!(parse_words(&[&node[..], &all].concat()).is_ok());
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_protocol::{Job, JobLimits};
 
-use super::Shared;
 use super::execution::{Execution, Outcome};
 use super::model::{ErrorDetail, ErrorKind};
 use super::quarantine::{CodeHash, Refusal};
 use super::queue::Queued;
+use super::{Shared, ledger};
 use crate::limits::CPU_GRACE_SECS;
 use crate::pool::{ConsoleEvent, TakeError};
 
@@ -96,7 +96,11 @@ async fn run(shared: &Arc<Shared>, queued: Queued) {
     running.ran = ran;
     if let Some(reason) = death {
         let hash = hash_of(&code, hash).await;
-        shared.quarantine.died(hash, &reason, SystemTime::now());
+        tracing::info!(%hash, reason, "code killed a worker");
+        match &shared.ledger {
+            None => shared.quarantine.died(hash, &reason, SystemTime::now()),
+            Some(ledger) => ledger::died(ledger.node(), hash, reason).await,
+        }
     }
 }
 

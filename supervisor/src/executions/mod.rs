@@ -15,6 +15,7 @@
 
 mod console;
 mod dispatch;
+mod drain;
 mod execution;
 mod ledger;
 pub mod model;
@@ -31,6 +32,7 @@ use std::time::{Duration, SystemTime};
 use mcp_v8_cluster::node::Node;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::console::Page;
@@ -43,7 +45,7 @@ use self::queue::{Queue, Queued};
 use self::registry::{KeyLookup, Registry};
 pub use self::submit::{Bounds, Submit, SubmitError, check_range};
 pub use self::wait::{CancelOnDrop, Wait};
-use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STOP_MAX};
+use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX};
 use crate::metrics;
 use crate::pool::Pool;
 
@@ -103,8 +105,13 @@ struct Shared {
     slots: Arc<Semaphore>,
     /// Absent where nothing is kept.
     ledger: Option<Ledger>,
+    /// Whether the server stops.
+    closing: AtomicBool,
+    /// Whether what only this server knows is not accepted any more.
     draining: AtomicBool,
-    /// Executions that have not ended.
+    /// Cancelled when nobody may wait for an execution any more.
+    hurry: CancellationToken,
+    /// Executions that have not ended here.
     active: watch::Sender<usize>,
 }
 
@@ -119,7 +126,9 @@ impl Executions {
             quarantine: Quarantine::default(),
             slots: Arc::new(Semaphore::new(settings.concurrent_max)),
             ledger: node.map(Ledger::new),
+            closing: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            hurry: CancellationToken::new(),
             active: watch::Sender::new(0),
         });
         tokio::spawn(dispatch::dispatch(Arc::clone(&shared)));
@@ -156,8 +165,7 @@ impl Executions {
             if let Some(first) = ledger::find(shared, key.as_ref()).await? {
                 return Ok(first);
             }
-            self.check_open(hash)?;
-            return ledger::submit(shared, code, hash, bounds, key).await;
+            return ledger::submit(self, code, hash, bounds, key).await;
         }
         let mut registry = shared.registry.lock();
         if let (Some(key), Some(digest)) = (&submit.idempotency_key, &digest) {
@@ -186,10 +194,11 @@ impl Executions {
         Ok(execution)
     }
 
-    /// Whether new executions are taken at all, and code with this hash.
+    /// Whether new executions are taken here, and code with this hash.
     fn check_open(&self, hash: Option<CodeHash>) -> Result<(), SubmitError> {
         let shared = &self.shared;
-        if shared.draining.load(Ordering::Acquire) {
+        let stop = if shared.ledger.is_some() { &shared.closing } else { &shared.draining };
+        if stop.load(Ordering::SeqCst) {
             return Err(SubmitError::ShuttingDown);
         }
         if let Some(reason) = shared.pool.broken() {
@@ -299,35 +308,6 @@ impl Executions {
         Ok(())
     }
 
-    /// Accepts nothing any more; waits until every execution has ended, at most `patience`, then
-    /// stops what is left.
-    pub async fn drain(&self, patience: Duration) {
-        {
-            let _admission = self.shared.registry.lock();
-            self.shared.draining.store(true, Ordering::Release);
-        }
-        if tokio::time::timeout(patience, self.idle()).await.is_err() {
-            let rows = self.shared.registry.lock().all();
-            for row in rows {
-                // One that has just ended needs no stop.
-                let _ = self.stop(&row, StopCause::ShuttingDown);
-            }
-            // They end within the kill grace; a stop must not hang on one that does not.
-            let _ = tokio::time::timeout(STOP_MAX, self.idle()).await;
-        }
-    }
-
-    async fn idle(&self) {
-        let mut active = self.shared.active.subscribe();
-        // The sender lives as long as `self`.
-        let _ = active.wait_for(|active| *active == 0).await;
-    }
-
-    /// Whether [`Executions::drain`] was called.
-    pub fn draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Acquire)
-    }
-
     /// The codes that killed workers.
     pub fn quarantine(&self) -> QuarantineList {
         self.shared.quarantine.list(SystemTime::now())
@@ -336,9 +316,15 @@ impl Executions {
     /// Forgets the deaths that the code with this hash caused; it is accepted again.
     ///
     /// # Errors
-    /// [`LiftError`] for what is no hash, and for code without deaths.
-    pub fn lift_quarantine(&self, hash: &str) -> Result<(), LiftError> {
-        self.shared.quarantine.lift(hash.parse()?, SystemTime::now())
+    /// [`LiftError`] for what is no hash, for code without deaths, and when there is no majority.
+    pub async fn lift_quarantine(&self, hash: &str) -> Result<(), LiftError> {
+        let hash = hash.parse()?;
+        match &self.shared.ledger {
+            None => self.shared.quarantine.lift(hash, SystemTime::now())?,
+            Some(ledger) => ledger::lift(&self.shared, ledger.node(), hash).await?,
+        }
+        tracing::warn!(%hash, "the deaths of a code were forgotten on request");
+        Ok(())
     }
 
     /// Publishes the gauges.

@@ -130,6 +130,12 @@ impl Queue {
         true
     }
 
+    /// Executions that wait, in order of acceptance.
+    pub fn waiting(&self) -> Vec<Arc<Execution>> {
+        let inner = self.inner.lock();
+        inner.waiting.iter().map(|queued| Arc::clone(&queued.execution)).collect()
+    }
+
     /// Gives the bytes of an execution back that came out of [`Queue::next`].
     pub fn release(&self, code_bytes: usize) {
         self.inner.lock().code_bytes -= code_bytes;

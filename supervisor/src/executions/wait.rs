@@ -27,13 +27,23 @@ impl Wait {
         self.0
     }
 
-    /// Waits for the end of an execution; `false` when the time passed first.
-    pub async fn until_finished(self, execution: &Execution) -> bool {
-        tokio::time::timeout(self.0, execution.finished()).await.is_ok()
+    /// Waits for something, as long as this call is willing to and the server lets it.
+    pub async fn bound(self, executions: &Executions, waiting: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            // Either way the caller looks at what there is.
+            _ = tokio::time::timeout(self.0, waiting) => {}
+            () = executions.waits_ended() => {}
+        }
+    }
+
+    /// Waits for the end of an execution.
+    pub async fn until_finished(self, executions: &Executions, execution: &Execution) {
+        self.bound(executions, execution.finished()).await;
     }
 
     /// Waits until an execution has console text beyond byte `seen`, or has ended.
-    pub async fn until_output(self, execution: &Execution, seen: u64) {
+    pub async fn until_output(self, executions: &Executions, execution: &Execution, seen: u64) {
         let waiting = async {
             let mut changed = execution.subscribe();
             while !execution.ended() && execution.output_bytes() <= seen {
@@ -42,8 +52,7 @@ impl Wait {
                 }
             }
         };
-        // Either way the caller looks at what there is.
-        let _ = tokio::time::timeout(self.0, waiting).await;
+        self.bound(executions, waiting).await;
     }
 }
 

@@ -70,6 +70,21 @@ impl HeapSink {
         self.bytes_max
     }
 
+    /// Writes behind what was written, by this process itself.
+    ///
+    /// # Errors
+    /// [`FileError::Kernel`], also for more than the most it takes.
+    pub fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), FileError> {
+        while !bytes.is_empty() {
+            match rustix::io::write(&self.file, bytes) {
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(kernel("write")(error)),
+            }
+        }
+        Ok(())
+    }
+
     /// What was written, of which the writer says that it is so long. Nobody must be writing any more.
     ///
     /// # Errors
@@ -103,15 +118,8 @@ impl HeapFile {
     /// # Errors
     /// [`FileError`].
     pub fn copy_of(bytes: &[u8]) -> Result<Self, FileError> {
-        let sink = HeapSink::new(bytes.len() as u64)?;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match rustix::io::write(&sink.file, rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(kernel("write")(error)),
-            }
-        }
+        let mut sink = HeapSink::new(bytes.len() as u64)?;
+        sink.write_all(bytes)?;
         sink.seal(bytes.len() as u64)
     }
 

@@ -12,6 +12,7 @@
 pub mod blob;
 mod file;
 mod key;
+pub mod store;
 
 use std::fmt;
 use std::io;

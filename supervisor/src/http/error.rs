@@ -77,6 +77,7 @@ impl From<LiftError> for ApiError {
         let status = match error {
             LiftError::Malformed => StatusCode::BAD_REQUEST,
             LiftError::NotFound(_) => StatusCode::NOT_FOUND,
+            LiftError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

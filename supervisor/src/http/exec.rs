@@ -106,7 +106,7 @@ pub async fn exec(
     let execution = app.executions.submit(submit).await?;
     let guard = orphaned_by_drop.then(|| CancelOnDrop::new(&app.executions, &execution));
     if wait_given {
-        wait.until_finished(&execution).await;
+        wait.until_finished(&app.executions, &execution).await;
     }
     if let Some(guard) = guard {
         guard.disarm();

@@ -68,7 +68,7 @@ pub async fn get(
     let (Path(id), Query(query)) = (id?, query?);
     let wait = Wait::seconds("wait", query.wait.unwrap_or(0))?;
     let execution = app.executions.get(&id).await?;
-    wait.until_finished(&execution).await;
+    wait.until_finished(&app.executions, &execution).await;
     Ok(Json(execution.info()))
 }
 
@@ -114,7 +114,7 @@ pub async fn output(
             PageBy::Bytes { offset, .. } => offset,
             PageBy::Lines { .. } => execution.page(page).start_byte,
         };
-        wait.until_output(&execution, seen).await;
+        wait.until_output(&app.executions, &execution, seen).await;
     }
     Ok(Json(execution.page(page)))
 }

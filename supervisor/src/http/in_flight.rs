@@ -1,23 +1,44 @@
 //! Requests whose answers are still on their way.
 //!
-//! A stopping server waits for these before it ends what has no end of its own, such as the streams
-//! that clients keep open for messages from the server.
+//! # Contract
+//! * A stopping server waits for these before it ends what has no end of its own: the event streams
+//!   that clients keep open for messages from the server, which do not count.
+//! * While it stops, each answer closes its connection, so that the next request of that client goes
+//!   to another server instead of into a connection that is about to end (RFC 9112, 9.6).
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 use tokio_util::task::TaskTracker;
 
-/// Counts every request but GETs until its answer has been sent or its client has gone.
-pub async fn track(State(in_flight): State<TaskTracker>, request: Request, next: Next) -> Response {
-    if request.method() == Method::GET {
-        return next.run(request).await;
+use crate::app::SharedApp;
+
+/// What the middleware needs.
+#[derive(Debug, Clone)]
+pub struct InFlight {
+    /// The server, which may be stopping.
+    pub app: SharedApp,
+    /// Counts the requests.
+    pub requests: TaskTracker,
+}
+
+/// Counts every request until its answer has been sent or its client has gone.
+pub async fn track(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
+    let token = in_flight.requests.token();
+    let get = request.method() == Method::GET;
+    let mut response = next.run(request).await;
+    if in_flight.app.executions.closing() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let token = in_flight.token();
-    next.run(request).await.map(|body| {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let events = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if get && events {
+        return response;
+    }
+    response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             // Held by the body, so given back when it has been sent or dropped.
             let _held = &token;

@@ -18,12 +18,17 @@ mod quarantine;
 mod raft;
 pub mod serve;
 
-use axum::Router;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::routing::get;
+use axum::{Extension, Router};
+use mcp_v8_cluster::net::transport::Transport;
 use mcp_v8_cluster::node::Node;
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,6 +37,8 @@ use utoipa_axum::routes;
 use self::body::BodyBudget;
 pub use self::error::ApiError;
 pub use self::guard::Guard;
+use self::in_flight::InFlight;
+use self::serve::Entrance;
 use crate::app::SharedApp;
 use crate::limits::BODY_BYTES_MAX;
 
@@ -83,6 +90,7 @@ pub fn openapi() -> String {
 /// `in_flight` counts requests until they are answered.
 pub fn router(app: SharedApp, guard: Guard, in_flight: TaskTracker, transport: Router) -> Router {
     let (rest, _) = documented().split_for_parts();
+    let in_flight = InFlight { app: Arc::clone(&app), requests: in_flight };
     rest.with_state(app)
         .merge(transport)
         .fallback(no_route)
@@ -104,6 +112,24 @@ pub fn cluster_router(app: SharedApp, node: Node) -> Router {
         .merge(health)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+}
+
+/// The entrance of the cluster port: TLS where it is configured; who calls is noted for the routes.
+#[derive(Debug, Clone)]
+pub struct ClusterEntrance(pub Node);
+
+impl Entrance for ClusterEntrance {
+    type Stream = Transport;
+
+    async fn enter(
+        self,
+        stream: TcpStream,
+        from: SocketAddr,
+        router: Router,
+    ) -> Option<(Transport, Router)> {
+        let (stream, caller) = Transport::accept(self.0.auth(), stream, from).await?;
+        Some((stream, router.layer(Extension(caller))))
+    }
 }
 
 async fn no_route(method: Method, uri: Uri) -> ApiError {

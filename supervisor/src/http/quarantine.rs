@@ -26,6 +26,7 @@ pub async fn list(State(app): State<SharedApp>) -> Json<QuarantineList> {
         (status = 204, description = "It is accepted again"),
         (status = 400, description = "Not a hash", body = ErrorBody),
         (status = 404, description = "No deaths are counted for it", body = ErrorBody),
+        (status = 503, description = "The cluster has no majority", body = ErrorBody),
     )
 )]
 pub async fn lift(
@@ -33,6 +34,6 @@ pub async fn lift(
     hash: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     let Path(hash) = hash?;
-    app.executions.lift_quarantine(&hash)?;
+    app.executions.lift_quarantine(&hash).await?;
     Ok(StatusCode::NO_CONTENT)
 }

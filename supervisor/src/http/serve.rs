@@ -4,6 +4,8 @@
 //! * A permit is taken before each accept (as mini-redis does), so at most [`CONNECTIONS_MAX`]
 //!   connections are open; the next ones wait in the kernel's backlog.
 //! * A client that does not finish its request head within [`HEADER_READ_MAX`] is closed.
+//! * What a connection passes through before its first request, such as TLS, happens beside the
+//!   accepting and holds nobody up ([`Entrance`]).
 //! * On shutdown: no new connections, idle ones are closed, requests under way finish within
 //!   [`CONNECTION_DRAIN_MAX`].
 
@@ -17,7 +19,8 @@ use axum::Router;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,8 +78,44 @@ pub async fn bind(host: &str, port: u16, flag: &'static str) -> Result<TcpListen
     TcpListener::bind(address).await.map_err(|source| BindError::Bind { address, flag, source })
 }
 
+/// What a connection passes through before its first request.
+pub trait Entrance: Clone + Send + Sync + 'static {
+    /// What it is afterwards.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Lets a connection in, to these routes; `None` when it is refused. Ends within a bounded time.
+    fn enter(
+        self,
+        stream: TcpStream,
+        from: SocketAddr,
+        router: Router,
+    ) -> impl Future<Output = Option<(Self::Stream, Router)>> + Send;
+}
+
+/// Lets everybody in.
+#[derive(Debug, Clone, Copy)]
+pub struct Anybody;
+
+impl Entrance for Anybody {
+    type Stream = TcpStream;
+
+    async fn enter(
+        self,
+        stream: TcpStream,
+        _: SocketAddr,
+        router: Router,
+    ) -> Option<(TcpStream, Router)> {
+        Some((stream, router))
+    }
+}
+
 /// Serves until `stop`, then lets connections finish.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    entrance: impl Entrance,
+    router: Router,
+    stop: CancellationToken,
+) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // HTTP/1.1 only: what proxies speak to servers behind them. Telling two versions apart would
     // mean waiting for a client's first bytes without a bound.
@@ -94,8 +133,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             () = stop.cancelled() => break,
             next = next => next,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or a connection that was gone before we took it.
                 tracing::warn!(%error, "accept failed");
@@ -105,10 +144,13 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         // Small answers must not wait for more data; an error only costs latency.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        let stop = stop.clone();
+        let entering = entrance.clone().enter(stream, from, router.clone());
+        let (builder, stop) = (builder.clone(), stop.clone());
         open.spawn(async move {
+            let Some((stream, router)) = entering.await else { return };
+            let service = TowerToHyperService::new(router);
+            let connection =
+                builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,

@@ -1,10 +1,12 @@
 //! `mcp-v8 cluster …`: what an operator asks of a running cluster, through any of its nodes.
 //!
 //! # Contract
-//! * Talks to the cluster port of one node; what the leader must do is passed on there.
+//! * Talks to the cluster port of one node; what the leader must do is passed on there. `restore`,
+//!   `check-backup` and a backup of a stopped node talk to nobody.
 //! * A table by default, JSON with `--json`. Exit code 0: done; 1: refused, with what to do next; 2:
-//!   the node was not reached.
+//!   the node was not reached or does not prove what the operator does, or the flags are wrong.
 
+mod backup;
 mod client;
 mod table;
 
@@ -32,15 +34,23 @@ pub async fn run(args: ClusterArgs) -> ExitCode {
 }
 
 async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
-    let client = Client::new(&args.node)?;
+    let client = || Client::new(&args.node, &args.proof.sources());
     match &args.command {
+        ClusterCommand::Backup(backup) => match &backup.session_db_path {
+            Some(directory) => backup::take_stopped(directory, backup, args.json).await,
+            None => backup::take(&client()?, backup, args.json).await,
+        },
+        ClusterCommand::CheckBackup { file } => backup::checked(file, args.json).await,
+        ClusterCommand::Restore(restore) => backup::restored(restore, args.json).await,
         ClusterCommand::Status => {
+            let client = client()?;
             let asked = client.status().await?;
             let mut statuses = Vec::new();
             for member in &asked.members {
-                let status = match Client::new(&member.address) {
-                    Ok(client) if member.name != asked.node_id => client.status().await.ok(),
-                    _ => Some(asked.clone()),
+                let status = if member.name == asked.node_id {
+                    Some(asked.clone())
+                } else {
+                    client.at(&member.address).status().await.ok()
                 };
                 statuses.push((member.name.clone(), member.address.clone(), status));
             }
@@ -51,7 +61,7 @@ async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
             Ok(if args.json { json_of(&statuses) } else { shown(&asked, &statuses) })
         }
         ClusterCommand::Members => {
-            let status = client.leader_status().await?;
+            let status = client()?.leader_status().await?;
             Ok(if args.json {
                 serde_json::to_string_pretty(&status.members).unwrap_or_default()
             } else {
@@ -60,14 +70,15 @@ async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
         }
         ClusterCommand::Join { name, address, learner } => {
             let body = json!({ "node_id": name, "addr": address, "as_learner": learner });
-            client.post("/raft/join", &body).await?;
+            client()?.post("/raft/join", &body).await?;
             Ok(done(args.json, format!("{name} is let in; see `mcp-v8 cluster members`")))
         }
         ClusterCommand::Leave { name } => {
-            client.post("/raft/leave", &json!({ "node_id": name })).await?;
+            client()?.post("/raft/leave", &json!({ "node_id": name })).await?;
             Ok(done(args.json, format!("{name} is no member any more; stop its process")))
         }
         ClusterCommand::TransferLeader { to } => {
+            let client = client()?;
             client.post("/raft/transfer-leader", &json!({ "to": to })).await?;
             let leader = client.status().await?.leader_id.unwrap_or_default();
             Ok(done(args.json, format!("{leader} leads")))
@@ -115,8 +126,18 @@ fn shown(asked: &Status, statuses: &[Seen]) -> String {
     let cluster = asked.cluster_id.map_or("not formed yet".to_owned(), |id| id.to_string());
     let leader = asked.leader_id.as_deref().unwrap_or("none");
     let mut text = format!("cluster {cluster}, leader {leader}\n\n{}", table(&head, &rows));
-    if let Some(waiting) = &asked.waiting_for {
-        text += &format!("\n\n{}: {waiting}", asked.node_id);
+    if asked.peer_auth == "none" {
+        text += "\n\nNothing is proven between nodes (peer_auth none): whoever reaches a cluster port \
+                 can join and remove nodes";
+    }
+    let mut waiting: Vec<(&str, &str)> = statuses
+        .iter()
+        .filter_map(|(name, _, status)| Some((&**name, status.as_ref()?.waiting_for.as_deref()?)))
+        .collect();
+    waiting.extend(asked.waiting_for.as_deref().map(|waiting| (&*asked.node_id, waiting)));
+    waiting.dedup();
+    for (name, waiting) in waiting {
+        text += &format!("\n\n{name}: {waiting}");
     }
     text
 }

@@ -63,7 +63,7 @@ pub enum Processes {
 pub struct PoolSettings {
     /// The worker program.
     pub worker_path: PathBuf,
-    /// Ready workers to keep.
+    /// Ready workers to keep. With none, no process is ever started, and the pool is ready.
     pub idle_workers: usize,
     /// What the sandbox must hold.
     pub sandbox: Mode,

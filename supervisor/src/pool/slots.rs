@@ -100,6 +100,9 @@ impl Shared {
             slots: TaskTracker::new(),
             reapers,
         });
+        if settings.idle_workers == 0 {
+            shared.breaker.started();
+        }
         for _ in 0..settings.idle_workers {
             shared.slots.spawn(slot(Arc::clone(&shared)));
         }

@@ -27,6 +27,9 @@ pub const CLOCK_RESOLUTION_US: u64 = 100;
 /// Numbers that `Math.random` has in store.
 pub const RANDOM_NUMBERS_CACHED: usize = 512;
 
+/// Batches of numbers that warming up draws: V8 compiles what it has run for a while.
+pub const RANDOM_WARM_UP_BATCHES: usize = 40;
+
 /// Bytes that one `crypto.getRandomValues` fills, as Web Crypto has it.
 pub const CRYPTO_RANDOM_BYTES_MAX: usize = 65_536;
 

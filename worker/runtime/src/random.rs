@@ -2,7 +2,8 @@
 //!
 //! V8's own `Math.random` takes its seed from a generator that every isolate has from its start, so
 //! processes forked from one that is ready would all draw the same numbers. The one here asks the
-//! kernel when it is used first, in the process that uses it; warming up must not use it.
+//! kernel when it is used first, in the process that uses it; what warming up has drawn is used up
+//! then, and its seed forgotten.
 //!
 //! What scripts call is JavaScript (`random.js`) that reads from a batch of numbers, because V8
 //! compiles that into the script's own loops; native code only makes the next batch. Scripts reach
@@ -12,7 +13,7 @@
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::errors;
-use crate::limits::RANDOM_NUMBERS_CACHED;
+use crate::limits::{RANDOM_NUMBERS_CACHED, RANDOM_WARM_UP_BATCHES};
 use crate::state::State;
 
 /// The kernel gives no random bytes.
@@ -123,6 +124,26 @@ pub(crate) fn install<'s>(
     math.define_own_property(scope, key.into(), random, hidden)?.then_some(())?;
     let key = v8::String::new(scope, "forget")?;
     v8::Local::try_from(made.get(scope, key.into())?).ok()
+}
+
+/// Calls `Math.random` until V8 has compiled it, so that a script that calls it a few thousand times
+/// does not wait for that. Whole batches: the next call asks for a new one, and finds no seed.
+pub(crate) fn warm_up(scope: &mut v8::PinScope<'_, '_>, state: &State) {
+    let mut call = || {
+        let context = scope.get_current_context();
+        let (math, random) = (v8::String::new(scope, "Math")?, v8::String::new(scope, "random")?);
+        let math = context.global(scope).get(scope, math.into())?.to_object(scope)?;
+        let random = math.get(scope, random.into())?;
+        let random = v8::Local::<v8::Function>::try_from(random).ok()?;
+        for _ in 0..RANDOM_WARM_UP_BATCHES * RANDOM_NUMBERS_CACHED {
+            v8::scope!(let scope, scope);
+            random.call(scope, math.into(), &[])?;
+        }
+        Some(())
+    };
+    // Whatever fails here fails again, and is reported, when a script calls it.
+    let _ = call();
+    *state.random.borrow_mut() = None;
 }
 
 /// `refill(numbers)` of `random.js`: new numbers in the array of the last batch, or in a new array

@@ -18,8 +18,8 @@ use crate::source::{Prepared, SyntaxError};
 use crate::state::State;
 use crate::stop::Stopper;
 use crate::{
-    engine, errors, event_loop, globals, inspect, microtasks, module, performance, rejections,
-    source, stack,
+    engine, errors, event_loop, globals, inspect, microtasks, module, performance, random,
+    rejections, source, stack,
 };
 
 /// Why a runtime could not be made.
@@ -196,6 +196,16 @@ impl Runtime {
         let scope = &mut v8::ContextScope::new(scope, context);
         // Whatever fails here fails again, and is reported, when there is a job.
         let _ = drive(scope, &state, &prepared);
+    }
+
+    /// Has V8 compile what scripts call in loops. It takes a few milliseconds, which pay where many
+    /// processes are made of this one.
+    pub fn warm_up_loops(&mut self) {
+        let state = Rc::clone(&self.state);
+        v8::scope!(let scope, &mut self.isolate);
+        let context = v8::Local::new(scope, &self.context);
+        let scope = &mut v8::ContextScope::new(scope, context);
+        random::warm_up(scope, &state);
     }
 
     /// Runs the job's script to its end. A runtime runs one.
@@ -376,6 +386,7 @@ mod tests {
         let (seeded, elapsed_us, origin_us) = with_v8(|snapshot| {
             let mut runtime = Runtime::new(snapshot, LIMITS.heap_bytes).unwrap();
             runtime.warm_up();
+            runtime.warm_up_loops();
             let state = &runtime.state;
             (state.random.borrow().is_some(), state.elapsed_us(), state.origin_us())
         });

@@ -138,12 +138,12 @@ pub struct Cancel {
     pub execution: Uuid,
 }
 
-/// Gives an execution whose owner is lost to another node, under a new attempt.
+/// Gives an execution whose owner is lost, or takes no more, to another node, under a new attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reassign {
     /// The execution.
     pub execution: Uuid,
-    /// The attempt that was lost.
+    /// The attempt that was lost or is given away.
     pub from_attempt: u32,
     /// Who runs the next one; without one, or after the last attempt, the execution fails.
     pub to: Option<Owner>,

@@ -10,6 +10,7 @@
 pub mod executions;
 pub mod heaps;
 pub mod nodes;
+pub mod quarantine;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use self::executions::{
 };
 pub use self::heaps::{DeleteHeapTags, SetHeapTags};
 pub use self::nodes::{Found, NodeDown, NodeUp};
+pub use self::quarantine::{ForgetDeaths, WorkerDied};
 
 /// One change of the replicated state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,10 @@ pub enum Command {
     SetHeapTags(SetHeapTags),
     /// Deletes tags of a heap.
     DeleteHeapTags(DeleteHeapTags),
+    /// Counts a worker that a script killed.
+    WorkerDied(WorkerDied),
+    /// Forgets those of a code.
+    ForgetDeaths(ForgetDeaths),
 }
 
 /// The answer to one command, in the order of the commands of an entry.
@@ -74,6 +80,8 @@ pub enum Reply {
     TooManyTags,
     /// The execution had ended: what counts is in its row.
     EndedBefore,
+    /// No deaths are counted for the code.
+    NoDeaths,
 }
 
 /// The commands of one log entry.

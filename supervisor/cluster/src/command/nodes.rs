@@ -13,7 +13,8 @@ pub struct Found {
 /// A node has started and will run what it is given.
 ///
 /// Its epoch becomes the index of this entry, so epochs only grow. What the node owned in an
-/// earlier epoch has no owner any more.
+/// earlier epoch has no owner any more. Said again with the same incarnation and without
+/// `runs_scripts`: the epoch goes on, and the node takes no more, because it is about to stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeUp {
     /// The name of the node.

@@ -1,7 +1,8 @@
 //! Calls to another node over one connection that is kept.
 //!
 //! # Contract
-//! * Connects when first used and again after a failure; a call does not outlive its deadline.
+//! * Connects when first used and again after a failure; a call does not outlive its deadline, though
+//!   what it began to connect may, for the next one.
 //! * Calls go out in the order they are made; answers come in any order.
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::frame::{Frame, FrameReader};
 use super::message::{Request, Response};
+use crate::auth::session::{Seal, Seals};
 use crate::codec::{decode_body, encode_into};
 use crate::limits::{CONNECT_MS_MAX, FRAME_BYTES_MAX, FRAMES_QUEUED_MAX};
 
@@ -46,10 +48,16 @@ pub enum CallError {
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 
+/// A stream, and the MACs of its frames if they have any.
+pub type Connected = (Box<dyn Stream>, Option<Seals>);
+
 /// Makes connections: the handshake is the node's matter.
-pub trait Connector: Send + Sync + 'static {
+pub trait Connector: Clone + Send + Sync + 'static {
     /// Connects.
-    fn connect(&self, address: &str) -> impl Future<Output = io::Result<Box<dyn Stream>>> + Send;
+    fn connect(&self, address: &str) -> impl Future<Output = io::Result<Connected>> + Send;
+
+    /// A connection has failed while it was read.
+    fn failed(&self, address: &str, error: &io::Error);
 }
 
 /// Another node, as somebody to call. Cheap to clone.
@@ -68,7 +76,7 @@ impl<C> Clone for Peer<C> {
 struct Shared<C> {
     address: String,
     connector: C,
-    connection: tokio::sync::Mutex<Option<Connection>>,
+    connection: Arc<tokio::sync::Mutex<Option<Connection>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +106,7 @@ impl Calls {
 impl<C: Connector> Peer<C> {
     /// The node at `address`. Does not connect yet.
     pub fn new(address: &str, connector: C) -> Self {
-        let connection = tokio::sync::Mutex::new(None);
+        let connection = Arc::default();
         Self { shared: Arc::new(Shared { address: address.to_owned(), connector, connection }) }
     }
 
@@ -140,9 +148,10 @@ impl<C: Connector> Peer<C> {
                 if connection.calls.answers.load(Ordering::Relaxed) == answers {
                     // Nothing has come at all: what is queued would only come too late.
                     connection.calls.end();
-                    let mut present = self.shared.connection.lock().await;
-                    // Somebody may have connected anew by now.
-                    present.take_if(|present| Arc::ptr_eq(&present.calls, &connection.calls));
+                    // Somebody may have connected anew by now, or be about to.
+                    if let Ok(mut present) = self.shared.connection.try_lock() {
+                        present.take_if(|present| Arc::ptr_eq(&present.calls, &connection.calls));
+                    }
                 }
                 return Err(self.no_answer(&format!("not within {patience:?}")));
             }
@@ -156,29 +165,55 @@ impl<C: Connector> Peer<C> {
     }
 
     async fn connection(&self, deadline: Instant) -> Result<Connection, CallError> {
-        let unreachable = |problem: String| CallError::Unreachable {
-            address: self.shared.address.clone(),
-            problem,
-        };
-        let connecting = async {
-            let mut connection = self.shared.connection.lock().await;
-            if let Some(connection) = &*connection
-                && connection.calls.waiting.lock().is_some()
-            {
-                return Ok(connection.clone());
-            }
-            *connection = None;
-            let patience = Duration::from_millis(CONNECT_MS_MAX);
-            let stream = self.shared.connector.connect(&self.shared.address);
-            let stream = timeout(patience, stream)
-                .await
-                .map_err(|_| unreachable(format!("no connection within {patience:?}")))?
-                .map_err(|error| unreachable(error.to_string()))?;
-            Ok(connection.insert(Connection::start(stream)).clone())
-        };
-        timeout_at(deadline, connecting)
+        timeout_at(deadline, self.connected())
             .await
-            .unwrap_or_else(|_| Err(unreachable("no connection in time".to_owned())))
+            .unwrap_or_else(|_| Err(self.shared.unreachable("no connection in time")))
+    }
+
+    async fn connected(&self) -> Result<Connection, CallError> {
+        loop {
+            // One connects, and others wait for it.
+            let Ok(mut present) = Arc::clone(&self.shared.connection).try_lock_owned() else {
+                if let Some(connection) = live(&*self.shared.connection.lock().await) {
+                    return Ok(connection);
+                }
+                continue;
+            };
+            if let Some(connection) = live(&present) {
+                return Ok(connection);
+            }
+            *present = None;
+            let shared = Arc::clone(&self.shared);
+            // It goes on when this call has no more time: the next one finds what has come of it.
+            let connecting = tokio::spawn(async move {
+                let connection = shared.connect().await?;
+                Ok(present.insert(connection).clone())
+            });
+            return connecting
+                .await
+                .unwrap_or_else(|_| Err(self.shared.unreachable("this node is stopping")));
+        }
+    }
+}
+
+/// A connection that has not failed.
+fn live(connection: &Option<Connection>) -> Option<Connection> {
+    connection.as_ref().filter(|connection| connection.calls.waiting.lock().is_some()).cloned()
+}
+
+impl<C: Connector> Shared<C> {
+    fn unreachable(&self, problem: impl Into<String>) -> CallError {
+        CallError::Unreachable { address: self.address.clone(), problem: problem.into() }
+    }
+
+    async fn connect(&self) -> Result<Connection, CallError> {
+        let Self { address, connector, .. } = self;
+        let patience = Duration::from_millis(CONNECT_MS_MAX);
+        let stream = timeout(patience, connector.connect(address))
+            .await
+            .map_err(|_| self.unreachable(format!("no connection within {patience:?}")))?
+            .map_err(|error| self.unreachable(error.to_string()))?;
+        Ok(Connection::start(stream, address.clone(), connector.clone()))
     }
 }
 
@@ -197,8 +232,9 @@ impl Drop for Forget<'_> {
 }
 
 impl Connection {
-    fn start(stream: Box<dyn Stream>) -> Self {
+    fn start((stream, seals): Connected, address: String, connector: impl Connector) -> Self {
         let (reading, writing) = split(stream);
+        let (sends, receives) = seals.map(|seals| (seals.sends, seals.receives)).unzip();
         let (frames, queue) = mpsc::channel(FRAMES_QUEUED_MAX);
         let calls = Arc::new(Calls {
             next: AtomicU64::new(0),
@@ -208,11 +244,13 @@ impl Connection {
         let (writer_calls, reader_calls) = (Arc::clone(&calls), Arc::clone(&calls));
         let writer = tokio::spawn(async move {
             // The reader sees a broken stream as well.
-            let _ = write_frames(writing, queue).await;
+            let _ = write_frames(writing, queue, sends).await;
             writer_calls.end();
         });
         let reader = tokio::spawn(async move {
-            let _ = read_answers(reading, &reader_calls).await;
+            if let Err(error) = read_answers(reading, receives, &reader_calls).await {
+                connector.failed(&address, &error);
+            }
             reader_calls.end();
         });
         let tasks = [AbortOnDropHandle::new(writer), AbortOnDropHandle::new(reader)];
@@ -224,15 +262,16 @@ impl Connection {
 pub(super) async fn write_frames(
     mut stream: WriteHalf<Box<dyn Stream>>,
     mut queue: mpsc::Receiver<Frame>,
+    mut seal: Option<Seal>,
 ) -> io::Result<()> {
     const TOGETHER_BYTES: usize = 256 * 1024;
     let mut bytes = Vec::new();
     while let Some(frame) = queue.recv().await {
-        frame.write_to(&mut bytes);
+        frame.write_to(&mut bytes, seal.as_mut());
         while bytes.len() < TOGETHER_BYTES
             && let Ok(frame) = queue.try_recv()
         {
-            frame.write_to(&mut bytes);
+            frame.write_to(&mut bytes, seal.as_mut());
         }
         stream.write_all(&bytes).await?;
         stream.flush().await?;
@@ -242,8 +281,12 @@ pub(super) async fn write_frames(
     Ok(())
 }
 
-async fn read_answers(stream: ReadHalf<Box<dyn Stream>>, calls: &Calls) -> io::Result<()> {
-    let mut frames = FrameReader::new(stream);
+async fn read_answers(
+    stream: ReadHalf<Box<dyn Stream>>,
+    seal: Option<Seal>,
+    calls: &Calls,
+) -> io::Result<()> {
+    let mut frames = FrameReader::new(stream, seal);
     while let Some(frame) = frames.next().await? {
         calls.answers.fetch_add(1, Ordering::Relaxed);
         let waiting = calls.waiting.lock().as_mut().and_then(|calls| calls.remove(&frame.call));

@@ -27,6 +27,8 @@ pub enum Request {
         vote: Vote,
         /// What it is of.
         meta: SnapshotMeta,
+        /// Its length.
+        bytes: u64,
     },
     /// The next bytes of the snapshot; none at its end.
     SnapshotBytes(Vec<u8>),
@@ -66,6 +68,8 @@ pub struct Join {
     pub address: String,
     /// Its disk, when it says so itself.
     pub storage: Option<Uuid>,
+    /// The cluster that its disk belongs to, if any.
+    pub cluster: Option<Uuid>,
     /// Whether it stays a learner.
     pub learner: bool,
     /// Whether it runs scripts.

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::client::{Stream, write_frames};
+use super::client::{Connected, write_frames};
 use super::frame::{Frame, FrameReader};
 use super::message::{Request, Response};
 use crate::codec::{decode_body, encode_into};
@@ -29,18 +29,19 @@ pub trait Handler: Send + Sync + 'static {
 /// # Errors
 /// When the other side breaks the protocol or the stream fails.
 pub async fn serve<H: Handler>(
-    stream: Box<dyn Stream>,
+    (stream, seals): Connected,
     handler: Arc<H>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let (reading, writing) = split(stream);
+    let (sends, receives) = seals.map(|seals| (seals.sends, seals.receives)).unzip();
     let (answers, queue) = mpsc::channel(FRAMES_QUEUED_MAX);
     let _writer = AbortOnDropHandle::new(tokio::spawn(async move {
         // A broken stream ends the reading as well.
-        let _ = write_frames(writing, queue).await;
+        let _ = write_frames(writing, queue, sends).await;
     }));
     let slots = Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX));
-    let mut frames = FrameReader::new(reading);
+    let mut frames = FrameReader::new(reading, receives);
     loop {
         let frame = tokio::select! {
             () = stop.cancelled() => return Ok(()),

@@ -8,23 +8,18 @@
 //! * Once any of the list is a member, nobody founds: those that are left wait to be contacted. One
 //!   whose name is known with another disk joins as a new node instead.
 //! * `--join` never founds.
+//! * Whoever does not prove what is asked for counts as not there, and it is told why.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Node;
+use super::asking::{post_join, statuses};
 use super::config::Config;
+use super::founders::{self, fingerprint};
 use super::status::Status;
-use crate::limits::{STATUS_BYTES_MAX, STATUS_MS_MAX};
 use crate::types::{Member, NodeId};
 
 /// Between two looks around.
@@ -54,7 +49,7 @@ pub async fn find(node: &Node) -> Option<(NodeId, Option<Founders>)> {
         (id, Some(founders))
     } else {
         let (found, list) = look_around(node).await;
-        fingerprint = list.map(|list| self::fingerprint(&list));
+        fingerprint = list.map(|list| founders::fingerprint(&list));
         found
     };
     let (id, founders) = found.clone();
@@ -84,20 +79,14 @@ fn this_member(node: &Node, storage: Option<uuid::Uuid>) -> Member {
     }
 }
 
-/// FNV-1a: it tells lists apart, it proves nothing.
-pub fn fingerprint(list: &str) -> u64 {
-    list.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 /// Looks at the peers until it is clear who this node is. With the list of founders, once all have
 /// a name.
 async fn look_around(node: &Node) -> ((NodeId, Option<Founders>), Option<String>) {
     let config = node.config();
     let mut said = String::new();
     loop {
-        let seen = statuses(config.peers.iter().map(|peer| peer.address.clone())).await;
+        let peers = config.peers.iter().map(|peer| peer.address.clone());
+        let seen = statuses(&node.inner.context, peers).await;
         let list = named(config, &seen).map(|list| founders_list(config, &list));
         let waiting = match decide(node, &seen) {
             Decision::Found(founders) => {
@@ -116,7 +105,10 @@ async fn look_around(node: &Node) -> ((NodeId, Option<Founders>), Option<String>
                 let id = NodeId::joined(&config.name, node.store().identity().storage);
                 return ((id, None), None);
             }
-            Decision::LookAgain(waiting) => waiting,
+            Decision::LookAgain(waiting) => match node.inner.context.troubles.text() {
+                Some(trouble) => format!("{waiting}. {trouble}"),
+                None => waiting,
+            },
         };
         if waiting != said {
             tracing::info!("{waiting}");
@@ -201,12 +193,10 @@ fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
         .into_iter()
         .map(|(name, address)| {
             // The same on every founder: what only some of them know stays out.
-            let member = Member { address, storage: None, votes: true, runs_scripts: true };
-            (NodeId::founder(&name), member)
+            (NodeId::founder(&name), Member::founder(&address))
         })
         .collect();
-    let own = Member { storage: None, votes: true, runs_scripts: true, ..this_member(node, None) };
-    founders.insert(NodeId::founder(&config.name), own);
+    founders.insert(NodeId::founder(&config.name), Member::founder(&config.advertise));
     Decision::Found(founders)
 }
 
@@ -245,11 +235,9 @@ fn named(config: &Config, seen: &BTreeMap<String, Status>) -> Option<Vec<(String
 }
 
 fn founders_list(config: &Config, peers: &[(String, String)]) -> String {
-    let mut list: Vec<String> =
-        peers.iter().map(|(name, address)| format!("{name}@{address}")).collect();
-    list.push(format!("{}@{}", config.name, config.advertise));
-    list.sort_unstable();
-    list.join(",")
+    let mut all = peers.to_vec();
+    all.push((config.name.clone(), config.advertise.clone()));
+    super::founders::list(&all)
 }
 
 /// Whether two lists name the same addresses, and the same names where both give one.
@@ -289,90 +277,6 @@ async fn ask_in(node: &Node, seeds: &[String]) {
         }
         sleep(LOOK_AGAIN * 5).await;
     }
-}
-
-/// The body of `POST /raft/join`.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub struct JoinBody {
-    /// The name of the node.
-    pub node_id: String,
-    /// Where its cluster port is reached.
-    pub addr: String,
-    /// Whether it stays a learner.
-    #[serde(default)]
-    pub as_learner: bool,
-    /// Its disk, when it says so itself.
-    #[serde(default)]
-    pub storage_id: Option<uuid::Uuid>,
-    /// Whether it runs scripts.
-    #[serde(default = "yes")]
-    pub runs_scripts: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Asks a member to let this node in, or to note its new address.
-pub async fn post_join(node: &Node, seed: &str) -> Result<(), String> {
-    let config = node.config();
-    let body = JoinBody {
-        node_id: config.name.clone(),
-        addr: config.advertise.clone(),
-        as_learner: config.learner,
-        storage_id: Some(node.store().identity().storage),
-        runs_scripts: config.runs_scripts,
-    };
-    // A struct of texts and flags.
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    let asking = request(seed, Method::POST, "/raft/join", body);
-    // The leader commits it before it answers.
-    let (status, body) =
-        timeout(Duration::from_secs(10), asking).await.map_err(|_| "no answer".to_owned())??;
-    if status.is_success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&body).into_owned())
-}
-
-/// Statuses of those that answer, by address.
-pub async fn statuses(addresses: impl IntoIterator<Item = String>) -> BTreeMap<String, Status> {
-    let mut asking = JoinSet::new();
-    for address in addresses {
-        asking.spawn(async move {
-            let ask = request(&address, Method::GET, "/raft/status", Vec::new());
-            let answer = timeout(Duration::from_millis(STATUS_MS_MAX), ask).await;
-            let (_, body) = answer.ok()?.ok()?;
-            Some((address, serde_json::from_slice(&body).ok()?))
-        });
-    }
-    asking.join_all().await.into_iter().flatten().collect()
-}
-
-/// One request to the cluster port of another node.
-async fn request(
-    address: &str,
-    method: Method,
-    path: &str,
-    body: Vec<u8>,
-) -> Result<(StatusCode, Bytes), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let stream = TcpStream::connect(address).await.map_err(|error| text(&error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| text(&error))?;
-    let _driving = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
-    let request = hyper::Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, address)
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| text(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| text(&error))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), STATUS_BYTES_MAX).collect().await;
-    Ok((status, body.map_err(|error| text(&error))?.to_bytes()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::auth::{Incomplete, Sources};
 use crate::limits::{ADDRESS_BYTES_MAX, LOG_KEEP_ENTRIES};
 use crate::types::{NameError, check_name};
 
@@ -119,6 +120,10 @@ pub struct Config {
     pub timing: Timing,
     /// Entries after which a snapshot is made.
     pub snapshot_entries: u64,
+    /// By what it proves itself, and asks others to.
+    pub auth: Sources,
+    /// Whether it may not start without that.
+    pub auth_required: bool,
 }
 
 /// Why a node cannot be what it is told to be.
@@ -144,6 +149,16 @@ pub enum ConfigError {
     /// A peer is there twice.
     #[error("--peers names {0} twice")]
     Twice(String),
+    /// Some of the files for TLS.
+    #[error(transparent)]
+    Tls(#[from] Incomplete),
+    /// It is to prove itself and has nothing to do so by.
+    #[error(
+        "--cluster-auth=required, and nothing to prove who is of this cluster: give \
+         --cluster-secret-file, or --cluster-tls-cert, --cluster-tls-key and --cluster-tls-ca, or \
+         both"
+    )]
+    AuthRequired,
     /// It would found and join at once.
     #[error("--peers founds a cluster and --join enters a running one: give one of them")]
     PeersAndJoin,
@@ -157,6 +172,10 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         check_name(&self.name)?;
         self.timing.check()?;
+        self.auth.tls()?;
+        if self.auth_required && self.auth.is_none() {
+            return Err(ConfigError::AuthRequired);
+        }
         if !self.advertise.is_empty() {
             check_address("advertise-addr", &self.advertise)?;
         }
@@ -182,6 +201,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The host by which others call this node; none for one without a port.
+    pub fn host(&self) -> Option<&str> {
+        self.advertise.rsplit_once(':').map(|(host, _)| host)
     }
 
     /// Whether it is alone: no port for others.
@@ -211,7 +235,8 @@ impl Config {
             max_payload_entries: 1024,
             // Entries as long as there are any: a snapshot only for who is behind the log.
             replication_lag_threshold: u64::MAX / 2,
-            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            // The node decides; see `compact`.
+            snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: LOG_KEEP_ENTRIES,
             purge_batch_size: 256,
             backoff: "20ms 50ms 100ms ..250ms".to_owned(),
@@ -245,6 +270,7 @@ pub fn check_address(flag: &'static str, address: &str) -> Result<(), ConfigErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::NODE_FLAGS;
 
     fn config() -> Config {
         Config {
@@ -260,6 +286,8 @@ mod tests {
             runs_scripts: true,
             timing: Timing::default(),
             snapshot_entries: 2000,
+            auth: Sources::none(&NODE_FLAGS),
+            auth_required: false,
         }
     }
 
@@ -279,6 +307,18 @@ mod tests {
             let error = timing.check().unwrap_err().to_string();
             assert!(error.contains(flag), "{error}");
         }
+    }
+
+    #[test]
+    fn proof_that_is_required_must_be_given() {
+        let required = Config { auth_required: true, ..config() };
+        let error = required.check().unwrap_err();
+        assert!(error.to_string().contains("give --cluster-secret-file, or"), "{error}");
+        let secret = Sources { secret: Some("s".into()), ..Sources::none(&NODE_FLAGS) };
+        assert_eq!(Config { auth: secret, ..required.clone() }.check(), Ok(()));
+        let some = Sources { cert: Some("c".into()), ..Sources::none(&NODE_FLAGS) };
+        let error = Config { auth: some, ..required }.check().unwrap_err();
+        assert!(matches!(error, ConfigError::Tls(_)), "{error}");
     }
 
     #[test]

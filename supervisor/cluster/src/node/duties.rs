@@ -1,22 +1,27 @@
 //! What a node does by itself: it renews its lease; a leader looks after the others.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::Node;
-use super::bootstrap::{post_join, statuses};
+use super::asking::{post_join, statuses};
+use super::{Node, ProposeError};
+use crate::auth::now_ms;
+use crate::auth::tls::Tls;
 use crate::command::{Command, Expire, Found, NodeDown, NodeUp, Owner, Reassign, Reply};
 use crate::limits::{
     EXECUTION_BYTES_DEFAULT, EXECUTION_ROWS_DEFAULT, EXPIRE_AFTER_MS_DEFAULT, FENCE_MS, RENEW_MS,
+    TLS_LOOK_MS,
 };
 use crate::net::message::{Request, Response};
 use crate::state::{executions, nodes};
 
-/// How often a leader looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a node looks whether something is to be done.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 /// Commands that forget old executions, at most, in one look; each forgets 256.
 const EXPIRES_PER_LOOK: usize = 32;
@@ -27,20 +32,26 @@ const SILENT: Duration = Duration::from_secs(2);
 /// The error of an execution that nobody is left to run, as owners describe errors.
 pub const NODE_LOST: &str = r#"{"kind":"node_lost","message":"The node that ran the script was lost, and so were the attempts after it. Run it again.","stack":null,"line":null,"column":null}"#;
 
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Takes an epoch and keeps it; takes another one when it was lost.
 pub async fn renew(node: Node) {
-    tell_address(&node).await;
+    let gone = node.inner.gone.clone();
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = keep_epoch(&node) => {}
+    }
+}
+
+async fn keep_epoch(node: &Node) {
+    tell_address(node).await;
     loop {
+        node.room_returns().await;
+        founded(node).await;
         let incarnation = Uuid::new_v4();
         let up = NodeUp {
             node: node.name().to_owned(),
             incarnation,
-            runs_scripts: node.config().runs_scripts,
+            runs_scripts: node.config().runs_scripts
+                && !node.inner.departing.load(Ordering::Acquire),
         };
         // The lease begins at the earliest when this is sent.
         let sent = Instant::now();
@@ -51,24 +62,53 @@ pub async fn renew(node: Node) {
             },
             Err(error) => {
                 tracing::info!(%error, "this node cannot come up yet");
-                tell_address(&node).await;
+                node.inner.looking.send_replace(Some(error.to_string()));
+                tell_address(node).await;
                 sleep(LOOK).await;
                 continue;
             }
         };
         tracing::info!(epoch, "this node is up");
-        node.inner.epoch.send_replace(Some(epoch));
+        node.inner.looking.send_replace(None);
+        node.inner.epoch.send_replace(Some((epoch, incarnation)));
+        if node.inner.departing.load(Ordering::Acquire) {
+            // It was told to stop while it came up.
+            node.takes_no_more().await;
+        }
         if let Some(application) = node.inner.application.get() {
             // What the cluster gave to this epoch before we knew that it is ours.
             application.replaced();
         }
-        hold(&node, epoch, sent).await;
+        hold(node, epoch, sent).await;
         // From here on what runs here may run elsewhere.
         node.inner.epoch.send_replace(None);
         if let Some(application) = node.inner.application.get() {
             application.fenced();
         }
+        if node.is_full() {
+            // Nobody needs to wait for the end of the lease.
+            node.give_up(epoch).await;
+        }
+        // Whatever ended it may be there still.
+        sleep(LOOK).await;
     }
+}
+
+/// Returns once the cluster has its id: nothing is taken before it can be told apart from another's.
+async fn founded(node: &Node) {
+    let mut applied = node.inner.applied.clone();
+    // What cannot be read now cannot be later either; whatever needs it says so.
+    while nodes::cluster(&node.rows()).is_ok_and(|cluster| cluster.is_none()) {
+        if node.is_leader() && found(node).await.is_ok() {
+            continue;
+        }
+        let _ = timeout(LOOK, applied.changed()).await;
+    }
+}
+
+/// Gives the cluster its id, if it has none.
+async fn found(node: &Node) -> Result<(), ProposeError> {
+    node.propose(Command::Found(Found { cluster: Uuid::new_v4() })).await.map(drop)
 }
 
 /// Renews until the epoch is over or may be.
@@ -77,6 +117,10 @@ async fn hold(node: &Node, epoch: u64, mut acknowledged: Instant) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let fence = Duration::from_millis(FENCE_MS);
     loop {
+        if node.is_full() && !node.votes_alone() {
+            tracing::warn!(epoch, "the disk is too full: this node gives away what it runs");
+            return;
+        }
         let left = (acknowledged + fence).saturating_duration_since(Instant::now());
         if left.is_zero() {
             tracing::warn!(
@@ -123,6 +167,12 @@ async fn renewal(node: &Node, epoch: u64) -> Option<bool> {
 }
 
 impl Node {
+    /// Whether nobody else votes: what this node gives away, nobody could take.
+    pub(super) fn votes_alone(&self) -> bool {
+        let Some(metrics) = self.metrics() else { return true };
+        metrics.membership_config.membership().voter_ids().nth(1).is_none()
+    }
+
     fn is_member(&self, name: &str) -> bool {
         self.inner.context.members().keys().any(|id| id.name() == name)
     }
@@ -158,6 +208,7 @@ async fn tell_address(node: &Node) {
         return;
     }
     let begun = Instant::now();
+    let mut refused = String::new();
     loop {
         let members = node.inner.context.members();
         let known = node.id().and_then(|id| members.get(&id).cloned());
@@ -167,15 +218,15 @@ async fn tell_address(node: &Node) {
         }
         // Found by its old address or not at all: nobody contacts it.
         if begun.elapsed() > SILENT || (known.is_some() && !right) {
-            let mut seeds: Vec<String> =
-                members.values().map(|member| member.address.clone()).collect();
-            seeds.extend(config.peers.iter().map(|peer| peer.address.clone()));
-            seeds.extend(config.join.clone());
-            seeds.retain(|seed| *seed != config.advertise && !seed.is_empty());
-            for address in statuses(seeds).await.into_keys() {
+            let context = &node.inner.context;
+            for address in statuses(context, context.others()).await.into_keys() {
                 match post_join(node, &address).await {
                     Ok(()) => return,
-                    Err(problem) => tracing::debug!(%address, %problem, "not told"),
+                    Err(problem) if problem != refused => {
+                        tracing::warn!(%address, %problem, "this node's address is not noted");
+                        refused = problem;
+                    }
+                    Err(_) => {}
                 }
             }
             if begun.elapsed() > SILENT * 2 {
@@ -183,6 +234,25 @@ async fn tell_address(node: &Node) {
             }
         }
         sleep(LOOK).await;
+    }
+}
+
+/// Takes up certificates that have changed.
+pub async fn look_at_certificates(node: Node) {
+    loop {
+        sleep(Duration::from_millis(TLS_LOOK_MS)).await;
+        let context = Arc::clone(&node.inner.context);
+        let looking = tokio::task::spawn_blocking(move || {
+            context.auth.credentials.tls.as_ref().map(Tls::reload)
+        });
+        match looking.await {
+            Ok(Some(Ok(true))) => tracing::info!("new certificates, for new connections"),
+            Ok(Some(Err(error))) => {
+                tracing::error!(%error, "the new certificates are not used, the old ones are");
+            }
+            // Nothing new; or the node is stopping.
+            Ok(Some(Ok(false)) | None) | Err(_) => {}
+        }
     }
 }
 
@@ -194,7 +264,7 @@ pub async fn lead(node: Node) {
     loop {
         every.tick().await;
         keep_cluster(&node).await;
-        if !node.is_leader() || node.without_majority().is_some() {
+        if !node.is_leader() || node.is_full() || node.without_majority().is_some() {
             continue;
         }
         looks += 1;
@@ -221,16 +291,18 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 async fn look(node: &Node, looks: u64) -> Result<(), Failed> {
     if nodes::cluster(&node.rows())?.is_none() {
-        node.propose(Command::Found(Found { cluster: Uuid::new_v4() })).await?;
+        found(node).await?;
     }
     let all = nodes::nodes(&node.rows())?;
     let up: Vec<(String, u64)> =
         all.iter().filter(|(_, row)| row.up).map(|(name, row)| (name.clone(), row.epoch)).collect();
     let term = node.metrics().map_or(0, |metrics| metrics.current_term);
     let gone = up.iter().filter(|(name, _)| !node.is_member(name)).cloned();
-    let lost: Vec<_> = node.inner.leases.expired(term, &up).into_iter().chain(gone).collect();
-    for (name, epoch) in lost {
-        tracing::warn!(node = name, epoch, "lost: it has not renewed its lease");
+    let gone = gone.map(|node| (node, "it is no member any more"));
+    let expired = node.inner.leases.expired(term, &up).into_iter();
+    let expired = expired.map(|node| (node, "it has not renewed its lease"));
+    for ((name, epoch), why) in expired.chain(gone).collect::<Vec<_>>() {
+        tracing::warn!(node = name, epoch, "lost: {why}");
         node.propose(Command::NodeDown(NodeDown { node: name, epoch })).await?;
     }
     reassign(node).await?;
@@ -261,11 +333,8 @@ async fn reassign(node: &Node) -> Result<(), Failed> {
     let is_up = |owner: &Owner| {
         all.iter().any(|(name, row)| *name == owner.node && row.up && row.epoch == owner.epoch)
     };
-    let mut load: Vec<(usize, Owner)> = all
-        .iter()
-        .filter(|(name, row)| row.up && row.runs_scripts && node.is_member(name))
-        .map(|(name, row)| (0, Owner { node: name.clone(), epoch: row.epoch }))
-        .collect();
+    let mut load: Vec<(usize, Owner)> =
+        node.runners()?.into_iter().map(|owner| (0, owner)).collect();
     let running = executions::running(&node.rows())?;
     for (_, row) in &running {
         if let Some((count, _)) = load.iter_mut().find(|(_, owner)| *owner == row.owner) {
@@ -293,21 +362,17 @@ async fn reassign(node: &Node) -> Result<(), Failed> {
 /// For the metrics: whether Raft itself has failed.
 impl Node {
     /// Returns when Raft has stopped by itself, with the reason: the process should end then.
+    ///
+    /// Looks now and then: to be woken with every change of the metrics would cost each commit
+    /// several turns of this thread.
     pub async fn failed(&self) -> String {
         loop {
-            let Some(raft) = self.raft() else {
-                sleep(LOOK).await;
-                continue;
-            };
-            let mut metrics = raft.metrics();
-            loop {
-                if let Err(error) = &metrics.borrow_watched().running_state {
-                    return error.to_string();
-                }
-                if metrics.changed().await.is_err() {
-                    return "its task has ended".to_owned();
-                }
+            if let Some(raft) = self.raft()
+                && let Err(error) = &raft.metrics().borrow_watched().running_state
+            {
+                return error.to_string();
             }
+            sleep(LOOK).await;
         }
     }
 }

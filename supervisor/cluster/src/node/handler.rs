@@ -1,7 +1,6 @@
 //! Answers the calls of other nodes.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use openraft::storage::Snapshot;
@@ -10,15 +9,19 @@ use tokio::time::Instant;
 
 use super::Node;
 use crate::limits::{BARRIER_MS_MAX, PROPOSE_MS_MAX};
+use crate::net::Hello;
 use crate::net::message::{Request, Response};
 use crate::net::server::Handler;
-use crate::store::snapshot::{self, SnapshotFile};
+use crate::store::room::Room;
+use crate::store::snapshot::{self, SnapshotFile, Temporary};
 use crate::types::{SnapshotMeta, Vote};
 
 /// Answers on one connection.
 #[derive(Debug)]
 pub struct Answers {
     node: Node,
+    /// Who asks.
+    caller: Hello,
     /// The snapshot that comes in on this connection.
     incoming: Mutex<Option<Incoming>>,
 }
@@ -32,25 +35,41 @@ struct Incoming {
     bytes: u64,
 }
 
-/// A file that is removed unless it was renamed.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // It is not there any more when it was whole.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 impl Answers {
     /// For a new connection.
-    pub fn new(node: Node) -> Self {
-        Self { node, incoming: Mutex::new(None) }
+    pub fn new(node: Node, caller: Hello) -> Self {
+        Self { node, caller, incoming: Mutex::new(None) }
     }
 
-    fn begin(&self, vote: Vote, meta: SnapshotMeta) -> io::Result<()> {
+    /// Why the caller gets nothing done by this leader: one that was removed does not hear of it, and
+    /// would go on as a member for ever. Who is not the leader may know of fewer members than there
+    /// are.
+    fn removed(&self) -> Option<Response> {
+        let caller = self.caller.node.as_ref()?;
+        if self.node.inner.context.is_member(caller) || !self.node.is_leader() {
+            return None;
+        }
+        let name = &self.caller.name;
+        Some(Response::Refused(format!(
+            "'{name}' is no member of the cluster any more: it was removed. Stop it; to bring it in \
+             again, move its store away and start it with --join"
+        )))
+    }
+
+    fn begin(&self, vote: Vote, meta: SnapshotMeta, bytes: u64) -> io::Result<()> {
+        if let Some(reason) = self.node.full() {
+            return Err(io::Error::other(reason));
+        }
         let directory = self.node.store().path().join(snapshot::DIRECTORY);
+        // Its rows come to lie beside it and those that they replace.
+        let (needed, room) = (bytes.saturating_mul(3), Room::of(&directory)?);
+        let (free, reserve) = (room.free, room.reserve());
+        if free < needed.saturating_add(reserve) {
+            return Err(io::Error::other(format!(
+                "a snapshot of {bytes} bytes needs {needed} for a while, and {free} are free, of \
+                 which {reserve} stay free"
+            )));
+        }
         let path = directory.join(format!("{}.incoming", uuid::Uuid::new_v4().simple()));
         let path = Temporary(path);
         let file = std::fs::File::create(&path.0)?;
@@ -101,8 +120,17 @@ impl Handler for Answers {
         let Some(raft) = self.node.raft() else {
             return Response::Refused("this node is still looking for its cluster".to_owned());
         };
+        if matches!(request, Request::Propose(_) | Request::Barrier)
+            && let Some(refusal) = self.removed()
+        {
+            return refusal;
+        }
         let fatal = |error: &dyn std::fmt::Display| Response::Unknown(error.to_string());
         match request {
+            // A leader sees that it lags; its signs of life it still takes.
+            Request::Append(rpc) if !rpc.entries.is_empty() && self.node.is_full() => {
+                Response::Refused(self.node.full().unwrap_or_default())
+            }
             Request::Append(rpc) => match raft.append_entries(rpc).await {
                 Ok(response) => Response::Append(response),
                 Err(error) => fatal(&error),
@@ -119,9 +147,12 @@ impl Handler for Answers {
                 Ok(response) => Response::Transfer(response),
                 Err(error) => fatal(&error),
             },
-            Request::SnapshotBegin { vote, meta } => match self.begin(vote, meta) {
+            Request::SnapshotBegin { vote, meta, bytes } => match self.begin(vote, meta, bytes) {
                 Ok(()) => Response::Continue,
-                Err(error) => Response::Refused(error.to_string()),
+                Err(error) => {
+                    tracing::warn!(%error, "a snapshot is not taken");
+                    Response::Refused(error.to_string())
+                }
             },
             Request::SnapshotBytes(bytes) => match self.bytes(bytes).await {
                 Ok(response) => response,

@@ -16,10 +16,13 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::Node;
-use super::bootstrap::{JoinBody, statuses};
+use super::asking::{JoinBody, status_of};
 use super::config::check_address;
-use crate::limits::{LEASE_MS, PROPOSE_MS_MAX};
+use crate::limits::{LEASE_MS, NODE_NAME_BYTES_MAX, PROPOSE_MS_MAX};
+use crate::net::CallError;
+use crate::net::ask::AskError;
 use crate::net::message::{Join, Request, Response};
+use crate::state::nodes;
 use crate::types::{Member, NodeId, check_name};
 
 /// How many entries a learner may lack and still become a voter.
@@ -75,6 +78,7 @@ impl Node {
             name: body.node_id,
             address: body.addr,
             storage: body.storage_id,
+            cluster: body.cluster_id,
             learner: body.as_learner,
             runs_scripts: body.runs_scripts,
         };
@@ -99,10 +103,13 @@ impl Node {
 
     async fn ask_leader(&self, request: Request) -> Result<(), MembershipError> {
         let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX / 2);
+        // Who joins twice or leaves twice does so once.
+        let again = matches!(request, Request::Join(_) | Request::Leave { .. });
+        let mut unknown = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(MembershipError::NoLeader);
+                return Err(unknown.map_or(MembershipError::NoLeader, MembershipError::Unknown));
             }
             let response: Response = match self.leader() {
                 None => Response::NotLeader(None),
@@ -115,17 +122,28 @@ impl Node {
                     _ => return Err(refused("no change of the membership")),
                 },
                 Some(leader) => match self.peer(&leader) {
-                    Some(peer) => peer
-                        .call(&request, Duration::from_millis(PROPOSE_MS_MAX))
-                        .await
-                        .unwrap_or_else(|error| Response::Unknown(error.to_string())),
+                    Some(peer) => {
+                        match peer.call(&request, Duration::from_millis(PROPOSE_MS_MAX)).await {
+                            Ok(response) => response,
+                            // Nothing was asked: it may be gone, and another about to lead.
+                            Err(CallError::Unreachable { .. }) => Response::NotLeader(None),
+                            Err(error) => Response::Unknown(error.to_string()),
+                        }
+                    }
                     None => Response::NotLeader(None),
                 },
             };
             match response {
                 Response::Done => return Ok(()),
                 Response::Refused(problem) => return Err(MembershipError::Refused(problem)),
-                Response::Unknown(problem) => return Err(MembershipError::Unknown(problem)),
+                Response::Unknown(problem) if !again => {
+                    return Err(MembershipError::Unknown(problem));
+                }
+                Response::Unknown(problem) => {
+                    // The leader may just be gone, and another about to lead.
+                    unknown = Some(problem);
+                    sleep(Duration::from_millis(50).min(left)).await;
+                }
                 _ => sleep(Duration::from_millis(50).min(left)).await,
             }
         }
@@ -159,6 +177,27 @@ impl Node {
         heard.is_some_and(|heard| heard.elapsed() < Duration::from_millis(LEASE_MS / 2))
     }
 
+    /// How many of these answer to what is sent to them from now on, at least as soon as they are a
+    /// majority: who was heard of a second ago may be gone.
+    async fn alive_now(&self, voters: &BTreeSet<NodeId>) -> usize {
+        let begun = Instant::now();
+        let me = self.id();
+        let patience = Duration::from_millis(self.config().timing.election_max * 2);
+        loop {
+            let heard = self.metrics().and_then(|metrics| metrics.heartbeat).unwrap_or_default();
+            let answers = |id: &&NodeId| {
+                let sent = heard.get(*id).cloned().flatten();
+                Some(*id) == me.as_ref()
+                    || sent.is_some_and(|sent| sent.elapsed() < begun.elapsed())
+            };
+            let alive = voters.iter().filter(answers).count();
+            if alive * 2 > voters.len() || begun.elapsed() > patience {
+                return alive;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn change(
         &self,
         change: ChangeMembers<NodeId, Member>,
@@ -179,10 +218,20 @@ impl Node {
     /// Lets a node in, as the leader.
     pub(super) async fn join_here(&self, join: Join) -> Result<(), MembershipError> {
         self.check_leads()?;
-        let storage = match join.storage {
-            Some(storage) => storage,
+        let (storage, cluster) = match join.storage {
+            Some(storage) => (storage, join.cluster),
             None => self.ask_disk(&join).await?,
         };
+        // Its log is of another history.
+        if let (Some(here), Some(there)) = (self.inner.context.cluster(), cluster)
+            && here != there
+        {
+            return Err(refused(format!(
+                "node '{}' at {} belongs to cluster {there}, and this is cluster {here}. To let it \
+                 in as a new node, stop it, move its store away and start it with --join",
+                join.name, join.address,
+            )));
+        }
         let (members, voters) = self.membership();
         let member = Member {
             address: join.address.clone(),
@@ -230,17 +279,19 @@ impl Node {
         self.change(ChangeMembers::AddNodes([(joined, member)].into()), true).await
     }
 
-    /// Asks a node for its disk, when whoever lets it in does not say.
-    async fn ask_disk(&self, join: &Join) -> Result<Uuid, MembershipError> {
-        let status =
-            statuses([join.address.clone()]).await.remove(&join.address).ok_or_else(|| {
-                refused(format!(
-                    "{} does not answer GET /raft/status; start the node first",
-                    join.address
-                ))
-            })?;
+    /// Asks a node for its disk and its cluster, when whoever lets it in does not say.
+    async fn ask_disk(&self, join: &Join) -> Result<(Uuid, Option<Uuid>), MembershipError> {
+        let status = status_of(&self.inner.context, &join.address).await.map_err(|error| {
+            let address = &join.address;
+            match error {
+                AskError::Unreachable(_) => refused(format!(
+                    "{address} does not answer GET /raft/status; start the node first"
+                )),
+                error => refused(format!("{address}: {error}")),
+            }
+        })?;
         if status.node_id == join.name {
-            Ok(status.storage_id)
+            Ok((status.storage_id, status.cluster_id))
         } else {
             let (address, there) = (&join.address, &status.node_id);
             Err(refused(format!("the node at {address} is '{there}', not '{}'", join.name)))
@@ -254,8 +305,18 @@ impl Node {
         let gone: BTreeSet<NodeId> =
             members.keys().filter(|id| id.name() == name).cloned().collect();
         if gone.is_empty() {
-            // It has left already, or never was.
-            return Ok(());
+            // One that was a member has been up at some time, and has left already.
+            let was = nodes::node(&self.rows(), name);
+            if was.map_err(|error| MembershipError::Unknown(error.to_string()))?.is_some() {
+                return Ok(());
+            }
+            let names: BTreeSet<&str> = members.keys().map(NodeId::name).collect();
+            let names: Vec<&str> = names.into_iter().collect();
+            return Err(refused(format!(
+                "'{}' is no member; members: {}",
+                name.chars().take(NODE_NAME_BYTES_MAX).collect::<String>(),
+                names.join(", ")
+            )));
         }
         let rest: BTreeSet<NodeId> = voters.difference(&gone).cloned().collect();
         if rest.len() == voters.len() {
@@ -264,7 +325,7 @@ impl Node {
         if rest.is_empty() {
             return Err(refused(format!("'{name}' is the last voter; a cluster has at least one")));
         }
-        let alive = rest.iter().filter(|id| self.hears(id)).count();
+        let alive = self.alive_now(&rest).await;
         if alive * 2 <= rest.len() {
             return Err(refused(format!(
                 "without '{name}' there would be {} voters of which {alive} are heard of: no \

@@ -7,20 +7,30 @@
 //!   anywhere before it was called.
 //! * Raft has threads of its own: what the server does cannot hold its heartbeats up.
 
+mod asking;
+pub mod backup;
 mod barrier;
 mod bootstrap;
+mod compact;
 pub mod config;
 mod context;
+mod depart;
+mod dialer;
 mod duties;
+pub(crate) mod founders;
 mod handler;
 mod lease;
 mod membership;
+mod neighbours;
 mod network;
 mod propose;
+pub mod room;
 pub mod status;
+mod troubles;
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,27 +42,33 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
+pub use self::asking::JoinBody;
+use self::backup::Backups;
 use self::barrier::Barrier;
 pub use self::barrier::Unavailable;
-pub use self::bootstrap::JoinBody;
 use self::config::{Config, ConfigError};
-use self::context::Dialer;
 pub use self::context::{
-    Context, HELLO, PROTOCOL, RaftNode, STREAM_PATH, hello_header, read_hello,
+    Context, HELLO, Meeting, PROTOCOL, RaftNode, STREAM_PATH, hello_header, read_hello,
 };
+use self::dialer::Dialer;
 use self::handler::Answers;
 use self::lease::Leases;
 pub use self::membership::MembershipError;
+pub use self::neighbours::Neighbours;
 use self::network::Network;
 use self::propose::Proposer;
 pub use self::propose::{ProposeError, Proposed};
-use crate::command::{Command, NodeDown, Owner};
+use self::troubles::Troubles;
+use crate::auth::{Auth, AuthError, Credentials};
+use crate::command::Owner;
 use crate::limits::BARRIER_MS_MAX;
 use crate::net::message::{Request, Response};
-use crate::net::{CallError, Hello, Peer, Refused};
+use crate::net::{CallError, Hello, Peer};
 use crate::state::Change;
-use crate::store::{LogStore, Observer, OpenError, Store};
+use crate::store::room::Room;
+use crate::store::{LogStore, Machine, Observer, OpenError, Store};
 use crate::types::{NodeId, Types};
 
 /// The server above.
@@ -76,6 +92,9 @@ pub enum StartError {
     /// What it was told makes no sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What it is to prove itself by cannot be used.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// Its store does not open.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -96,15 +115,24 @@ pub struct Node {
 struct Inner {
     context: Arc<Context>,
     log: LogStore,
+    machine: Machine,
+    backups: Backups,
     application: Arc<OnceLock<Arc<dyn Application>>>,
     proposer: Proposer,
     barrier: Barrier,
     leases: Leases,
     applied: watch::Receiver<u64>,
-    /// Epoch of this node, once it is up.
-    epoch: watch::Sender<Option<u64>>,
+    /// Epoch of this node, once it is up, and which run of its process that is.
+    epoch: watch::Sender<Option<(u64, Uuid)>>,
+    /// Whether this node stops soon: it takes no more executions.
+    departing: AtomicBool,
+    /// Cancelled when this node goes: it takes no further epoch.
+    gone: CancellationToken,
     /// Why the node does not find its cluster.
     looking: watch::Sender<Option<String>>,
+    /// Why the node takes nothing: its disk is too full.
+    full: watch::Sender<Option<String>>,
+    room: watch::Sender<Room>,
     calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
     /// Connections for calls of the server above, which may take long.
     application_calls: Mutex<HashMap<NodeId, Peer<Dialer>>>,
@@ -150,6 +178,7 @@ impl Node {
         config.check()?;
         let settings =
             config.raft().validate().map_err(|error| StartError::Raft(error.to_string()))?;
+        let auth = Auth::new(Credentials::load(&config.auth, config.host())?);
         let store = Store::open(&config.path, &config.name)?;
         let log = store.log()?;
         let application = Arc::new(OnceLock::new());
@@ -162,19 +191,33 @@ impl Node {
             .build()
             .map_err(StartError::Threads)?;
         let handle = runtime.handle().clone();
-        let context = Arc::new(Context { config, store, raft: OnceLock::new() });
+        let context = Arc::new(Context {
+            config,
+            store,
+            raft: OnceLock::new(),
+            strangers: Mutex::default(),
+            auth,
+            neighbours: Neighbours::default(),
+            troubles: Troubles::default(),
+        });
         let (proposer, proposals) = Proposer::new();
         let (barrier, barriers) = Barrier::new();
         let inner = Arc::new(Inner {
             context,
             log: log.clone(),
+            machine: machine.clone(),
+            backups: Backups::default(),
             application,
             proposer,
             barrier,
             leases: Leases::default(),
             applied,
             epoch: watch::Sender::new(None),
+            departing: AtomicBool::new(false),
+            gone: CancellationToken::new(),
             looking: watch::Sender::new(None),
+            full: watch::Sender::new(None),
+            room: watch::Sender::new(Room::default()),
             calls: Mutex::default(),
             application_calls: Mutex::default(),
             stop: CancellationToken::new(),
@@ -207,7 +250,12 @@ impl Node {
             starting.inner.looking.send_replace(None);
             starting.spawn(duties::renew(starting.clone()));
             starting.spawn(duties::lead(starting.clone()));
+            starting.spawn(compact::run(starting.clone()));
         });
+        node.spawn(room::watch(node.clone()));
+        if node.auth().credentials.tls.is_some() {
+            node.spawn(duties::look_at_certificates(node.clone()));
+        }
         node.spawn(propose::run(node.clone(), proposals));
         node.spawn(barrier::run(node.clone(), barriers));
         Ok(node)
@@ -291,7 +339,7 @@ impl Node {
 
     /// This node as an owner of executions: in its present epoch, once it has one.
     pub fn owner(&self) -> Option<Owner> {
-        let epoch = (*self.inner.epoch.borrow())?;
+        let (epoch, _) = (*self.inner.epoch.borrow())?;
         Some(Owner { node: self.name().to_owned(), epoch })
     }
 
@@ -373,12 +421,14 @@ impl Node {
         }
     }
 
-    /// Whether a connection of this caller is taken.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn admit(&self, caller: &Hello) -> Result<(), Refused> {
-        self.inner.context.admit(caller).await
+    /// How it proves itself, and what it asks of others.
+    pub fn auth(&self) -> &Auth {
+        &self.inner.context.auth
+    }
+
+    /// What connections need to know of it.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.inner.context
     }
 
     /// How this node introduces itself.
@@ -386,9 +436,9 @@ impl Node {
         self.inner.context.hello(None)
     }
 
-    /// What answers on a new connection.
-    pub fn answers(&self) -> Answers {
-        Answers::new(self.clone())
+    /// What answers on a new connection of this caller.
+    pub fn answers(&self, caller: &Hello) -> Answers {
+        Answers::new(self.clone(), caller.clone())
     }
 
     /// Ends when the node stops.
@@ -406,43 +456,5 @@ impl Node {
         let members = self.inner.context.members();
         let names = members.keys().map(|id| id.name().to_owned());
         names.filter(|name| name != self.name()).collect()
-    }
-
-    /// Hands leadership over if this node has it, so that its stop is no failure. Returns when
-    /// another node leads, or it cannot be helped.
-    pub async fn step_down(&self) {
-        if !self.is_leader() {
-            return;
-        }
-        match self.transfer_to(None).await {
-            Ok(()) => tracing::info!(leader = self.leader_name(), "leadership handed over"),
-            Err(error) => tracing::info!(%error, "leadership stays until the end"),
-        }
-    }
-
-    /// Tells the cluster that this node is going, so that nobody waits for its lease to end.
-    pub async fn retire(&self) {
-        const PATIENCE: Duration = Duration::from_millis(500);
-        if let (Some(Owner { node, epoch }), false) = (self.owner(), self.config().alone()) {
-            let down = self.propose(Command::NodeDown(NodeDown { node, epoch }));
-            // Without an answer its lease will end.
-            let _ = tokio::time::timeout(PATIENCE, down).await;
-        }
-    }
-
-    /// Stops. The store is closed when this returns.
-    pub async fn stop(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
-        if let Some(raft) = self.raft() {
-            // Its tasks end with the runtime in any case.
-            let _ = raft.shutdown().await;
-        }
-        self.inner.calls.lock().clear();
-        self.inner.application_calls.lock().clear();
-        if let Some(runtime) = self.inner.runtime.lock().take() {
-            runtime.shutdown_background();
-        }
     }
 }

@@ -18,7 +18,8 @@ use openraft::storage::Snapshot;
 use openraft::{AnyError, OptionalSend};
 use tokio::io::AsyncReadExt;
 
-use super::context::{Context, Dialer};
+use super::context::Context;
+use super::dialer::Dialer;
 use crate::limits::SNAPSHOT_CHUNK_BYTES;
 use crate::net::message::{Request, Response};
 use crate::net::{CallError, Peer};
@@ -100,7 +101,8 @@ impl Link {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let failed = |error: io::Error| StreamingError::Unreachable(unreachable(&error));
         let mut file = tokio::fs::File::open(&snapshot.snapshot.path).await.map_err(failed)?;
-        let begin = Request::SnapshotBegin { vote, meta: snapshot.meta };
+        let bytes = snapshot.snapshot.bytes;
+        let begin = Request::SnapshotBegin { vote, meta: snapshot.meta, bytes };
         let mut response = self.snapshot_call(&begin, patience).await?;
         loop {
             match response {

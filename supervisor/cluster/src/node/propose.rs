@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::Node;
 use crate::command::{Batch, Command, Reply, Text};
 use crate::limits::{
-    COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, PROPOSALS_IN_FLIGHT_MAX, PROPOSALS_QUEUED_MAX,
-    PROPOSE_MS_MAX,
+    COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, FULL_MS_MAX, PROPOSALS_IN_FLIGHT_MAX,
+    PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
 };
 use crate::net::CallError;
 use crate::net::message::{Request, Response};
@@ -46,6 +46,9 @@ pub enum ProposeError {
     /// The node is stopping.
     #[error("this node is stopping")]
     Stopping,
+    /// The disk is too full, and there is nobody else to commit it. Nothing was proposed.
+    #[error("{0}")]
+    Full(String),
     /// The command is too long to be committed. Nothing was proposed.
     #[error("a command of {0} bytes; accepted: {COMMAND_BYTES_MAX}")]
     TooLong(usize),
@@ -84,6 +87,14 @@ impl Node {
         if bytes > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLong(bytes));
         }
+        // Where others vote, one of them leads soon.
+        if self.is_full() && self.votes_alone() {
+            // Those who ask again and again are slowed down.
+            let patience = Duration::from_millis(FULL_MS_MAX);
+            if timeout(patience, self.room_returns()).await.is_err() {
+                return Err(ProposeError::Full(self.full().unwrap_or_default()));
+            }
+        }
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX);
         let proposal = Proposal { command, answer, deadline };
@@ -107,7 +118,7 @@ impl Node {
         if let Some(long) = commands.iter().map(size).find(|bytes| *bytes > COMMAND_BYTES_MAX) {
             return Response::Refused(ProposeError::TooLong(long).to_string());
         }
-        if let Some(problem) = self.without_majority() {
+        if let Some(problem) = self.full().or_else(|| self.without_majority()) {
             return Response::Refused(problem);
         }
         match timeout(patience, raft.client_write(Batch::new(commands))).await {
@@ -187,10 +198,12 @@ fn size(command: &Command) -> usize {
             64 + delete.keys.iter().flatten().map(|key| key.len() + 10).sum::<usize>()
         }
         Command::Reassign(reassign) => 256 + reassign.error.len(),
+        Command::WorkerDied(died) => 256 + died.reason.len(),
         Command::Found(_)
         | Command::NodeUp(_)
         | Command::NodeDown(_)
         | Command::Cancel(_)
+        | Command::ForgetDeaths(_)
         | Command::Expire(_) => 256,
     }
 }
@@ -256,7 +269,7 @@ async fn commit(
             // It may know of a newer leader before we do, but not for long.
             _ => "the leader has changed".clone_into(&mut problem),
         }
-        sleep(pause.min(left)).await;
+        node.leader_change(pause.min(left)).await;
         pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
@@ -294,5 +307,67 @@ impl Node {
                 _ => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{NODE_FLAGS, Sources};
+    use crate::command::{Complete, End, Owner, Status};
+    use crate::limits::SNAPSHOT_ENTRIES_DEFAULT;
+    use crate::node::config::{Config, Timing};
+
+    /// A command of an execution that nobody knows, so long.
+    fn command(bytes: usize) -> Command {
+        let with = |text: String| {
+            let end = End {
+                status: Status::Completed,
+                ended_ms: 1,
+                result: None,
+                error: None,
+                output: Text::Inline(text),
+                output_bytes: 0,
+            };
+            let owner = Owner { node: "node1".to_owned(), epoch: 1 };
+            let execution = uuid::Uuid::from_u128(1);
+            Command::Complete(Complete { execution, attempt: 1, owner, end })
+        };
+        let around = size(&with(String::new()));
+        with("x".repeat(bytes - around))
+    }
+
+    #[test]
+    fn a_command_at_the_bound_is_committed_and_one_past_it_is_refused_before_it_is_proposed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            name: "node1".to_owned(),
+            path: dir.path().join("cluster-node1"),
+            advertise: String::new(),
+            peers: Vec::new(),
+            join: None,
+            learner: false,
+            runs_scripts: true,
+            timing: Timing::default(),
+            snapshot_entries: SNAPSHOT_ENTRIES_DEFAULT,
+            auth: Sources::none(&NODE_FLAGS),
+            auth_required: false,
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let node = Node::start(config).unwrap();
+            node.owner_within(Duration::from_secs(20)).await.expect("it leads itself");
+            let (fits, past) = (command(COMMAND_BYTES_MAX), command(COMMAND_BYTES_MAX + 1));
+            let encoded = crate::codec::encode(&fits).len();
+            assert!(encoded <= COMMAND_BYTES_MAX, "{encoded} bytes, more than estimated");
+            assert_eq!(node.propose(fits).await.unwrap().reply, Reply::NoExecution);
+            let error = node.propose(past.clone()).await.unwrap_err().to_string();
+            assert_eq!(error, "a command of 65537 bytes; accepted: 65536");
+            // Nor when another node sends it.
+            let patience = Duration::from_secs(5);
+            let refused = node.propose_here(vec![past], patience).await;
+            assert!(matches!(refused, Response::Refused(why) if why == error));
+            node.stop().await;
+        });
     }
 }

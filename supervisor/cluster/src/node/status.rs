@@ -44,14 +44,19 @@ pub struct Status {
     pub founders: Option<String>,
     /// Fingerprint of that.
     pub fingerprint: Option<u64>,
-    /// What it waits for, when it has not found its cluster.
+    /// What it waits for: its cluster, room on its disk; when no leader has let it in, why it and
+    /// others do not trust each other, if so.
     pub waiting_for: Option<String>,
     /// Every member.
     pub members: Vec<MemberStatus>,
     /// How far the log is compacted.
     pub snapshot_index: u64,
-    /// How nodes prove themselves: `none`, `secret` or `mtls`.
+    /// How nodes prove themselves: `none`, `secret`, `mtls` or `mtls+secret`.
     pub peer_auth: String,
+    /// Random, new with every start of the process: a proof of the secret names it. Null without a
+    /// secret.
+    #[serde(default)]
+    pub instance: Option<Uuid>,
 }
 
 /// One member.
@@ -76,6 +81,7 @@ impl Node {
     pub fn status(&self) -> Status {
         let identity = self.store().identity();
         let config = self.config();
+        let auth = &self.inner.context.auth;
         let mut status = Status {
             node_id: identity.name.clone(),
             role: "Follower".to_owned(),
@@ -93,10 +99,11 @@ impl Node {
             member: false,
             founders: None,
             fingerprint: identity.fingerprint,
-            waiting_for: self.inner.looking.borrow().clone(),
+            waiting_for: self.full().or_else(|| self.inner.looking.borrow().clone()),
             members: Vec::new(),
             snapshot_index: 0,
-            peer_auth: "none".to_owned(),
+            peer_auth: auth.credentials.method().to_owned(),
+            instance: auth.credentials.secret.as_ref().map(|_| auth.instance),
         };
         if identity.cluster.is_none() && !config.alone() {
             status.founders = Some(self.inner.context.founders());
@@ -114,6 +121,11 @@ impl Node {
         }
         .to_owned();
         status.leader_id = metrics.current_leader.as_ref().map(|id| id.name().to_owned());
+        // A leader may be known from the time before this node was started: it counts once it has
+        // let this node in.
+        if status.leader_id.is_none() || self.owner().is_none() {
+            status.waiting_for = status.waiting_for.or_else(|| self.inner.context.troubles.text());
+        }
         status.term = metrics.current_term;
         let committed = metrics.local_committed.as_ref().max(metrics.last_applied.as_ref());
         status.commit_index = committed.map_or(0, |id| id.index());
@@ -156,12 +168,17 @@ impl Node {
         let mut reasons = Vec::new();
         if let Err(error) = &metrics.running_state {
             reasons.push(format!("Raft has stopped: {error}"));
+        } else if let Some(full) = self.full() {
+            reasons.push(full);
         } else if metrics.current_leader.is_none() {
             reasons.push("the cluster has no leader".to_owned());
         } else if let Some(problem) = self.without_majority() {
             reasons.push(problem);
         } else if self.owner().is_none() && self.config().runs_scripts {
             reasons.push("this node has not been let in yet".to_owned());
+        }
+        if !reasons.is_empty() {
+            reasons.extend(self.inner.context.troubles.text());
         }
         reasons
     }

@@ -195,7 +195,8 @@ pub fn cancel(state: &mut Transaction<'_>, cancel: &Cancel) -> Result<Reply, Sta
     Ok(Reply::Done)
 }
 
-/// Gives an execution of a lost node to another, or ends it.
+/// Gives an execution of a node that is lost, or that takes no more, to another. One that was lost
+/// with its node often enough ends instead.
 pub fn reassign(state: &mut Transaction<'_>, reassign: &Reassign) -> Result<Reply, StateError> {
     let id = reassign.execution;
     let key = keys::execution(id);
@@ -204,32 +205,36 @@ pub fn reassign(state: &mut Transaction<'_>, reassign: &Reassign) -> Result<Repl
         return Ok(Reply::Ended(row.status));
     }
     let owner = state.get::<NodeRow>(&keys::node(&row.owner.node))?;
-    let alive = owner.is_some_and(|node| node.up && node.epoch == row.owner.epoch);
-    if row.attempt != reassign.from_attempt || alive {
+    let owner = owner.filter(|node| node.up && node.epoch == row.owner.epoch);
+    let keeps_it = owner.as_ref().is_some_and(|node| node.runs_scripts);
+    if row.attempt != reassign.from_attempt || keeps_it {
         return Ok(Reply::Fenced);
     }
-    // What the lost attempt left behind.
+    // What a node gives away because it stops was not lost with it: that has no bound.
+    let may_go_on = !row.cancelled && (owner.is_some() || row.attempt < ATTEMPTS_MAX);
+    let next = match &reassign.to {
+        Some(to) if may_go_on => {
+            let node = state.get::<NodeRow>(&keys::node(&to.node))?;
+            let takes = |node: &NodeRow| node.up && node.epoch == to.epoch && node.runs_scripts;
+            node.filter(takes).map(|_| to.clone())
+        }
+        _ => None,
+    };
+    if next.is_none() && reassign.to.is_some() && may_go_on {
+        // The node it was meant for is gone as well: whoever asked will ask again.
+        return Ok(Reply::Fenced);
+    }
+    // What the attempt before left behind.
     for (key, _) in state.first(&keys::parts(id), usize::MAX)? {
         if key >= keys::part(id, PartKind::Output, 0) {
             state.delete(key);
         }
     }
-    let next = match &reassign.to {
-        Some(to) if !row.cancelled && row.attempt < ATTEMPTS_MAX => {
-            let node = state.get::<NodeRow>(&keys::node(&to.node))?;
-            node.filter(|node| node.up && node.epoch == to.epoch).map(|_| to.clone())
-        }
-        _ => None,
-    };
     match next {
         Some(owner) => {
             state.put(key, &ExecutionRow { owner, attempt: row.attempt + 1, ..row });
             state.changes.push(Change::Execution(id));
             Ok(Reply::Done)
-        }
-        // The node it was meant for is gone as well: the leader will ask again.
-        None if reassign.to.is_some() && !row.cancelled && row.attempt < ATTEMPTS_MAX => {
-            Ok(Reply::Fenced)
         }
         None => {
             let status = if row.cancelled { Status::Cancelled } else { Status::Failed };

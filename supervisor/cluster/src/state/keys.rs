@@ -10,6 +10,7 @@
 //! | `k` key | an idempotency key |
 //! | `n` name | a node |
 //! | `h` hash | tags of a heap |
+//! | `d` hash | workers that code killed |
 //! | `s` id | a command that was applied, and its answer |
 //! | `q` number | the same, in order |
 //! | `c` name | counters and the cluster's id |
@@ -27,6 +28,8 @@ fn with(letter: u8, rest: &[u8]) -> Vec<u8> {
 
 /// All executions, in order of acceptance.
 pub const EXECUTIONS: &[u8] = b"e";
+/// The letter of pieces of texts.
+pub const PARTS: u8 = b'p';
 /// All that run.
 pub const RUNNING: &[u8] = b"r";
 /// All that have ended, in order of that.
@@ -35,6 +38,8 @@ pub const ENDED: &[u8] = b"t";
 pub const ORPHANS: &[u8] = b"o";
 /// All nodes.
 pub const NODES: &[u8] = b"n";
+/// All codes that killed workers.
+pub const DEATHS: &[u8] = b"d";
 /// The cluster's id.
 pub const CLUSTER: &[u8] = b"ccluster";
 /// How much is kept.
@@ -66,7 +71,7 @@ pub fn ended(at_ms: u64, id: Uuid) -> Vec<u8> {
 
 /// All pieces of an execution.
 pub fn parts(id: Uuid) -> Vec<u8> {
-    with(b'p', id.as_bytes())
+    with(PARTS, id.as_bytes())
 }
 
 /// One piece.
@@ -95,6 +100,11 @@ pub fn node(name: &str) -> Vec<u8> {
 /// Tags of a heap.
 pub fn tags(heap: &[u8; 32]) -> Vec<u8> {
     with(b'h', heap)
+}
+
+/// Workers that code killed.
+pub fn deaths(code: &[u8; 32]) -> Vec<u8> {
+    with(DEATHS[0], code)
 }
 
 /// A command that was applied.

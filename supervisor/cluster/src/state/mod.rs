@@ -11,6 +11,7 @@ pub mod executions;
 pub mod heaps;
 pub mod keys;
 pub mod nodes;
+pub mod quarantine;
 pub mod rows;
 mod seen;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 use crate::codec::{CodecError, decode, encode};
 use crate::command::{Command, Reply};
+use crate::hex;
 
 /// Why the state cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -93,11 +95,7 @@ pub fn read<T: DeserializeOwned>(rows: &dyn Rows, key: &[u8]) -> Result<Option<T
 }
 
 fn decode_row<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StateError> {
-    decode(value).map_err(|source| StateError::Row { key: hex(key), source })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    decode(value).map_err(|source| StateError::Row { key: hex::encode(key), source })
 }
 
 /// Something that those who watch the state want to know.
@@ -107,6 +105,8 @@ pub enum Change {
     Execution(Uuid),
     /// A node has come up or gone down.
     Nodes,
+    /// The deaths of workers that are counted have changed.
+    Quarantine,
 }
 
 /// Rows read through, changes kept aside until they are written all at once.
@@ -194,6 +194,12 @@ pub fn apply(
         Command::SetHeapTags(set) => seen::once(state, set.id, |state| heaps::set(state, set)),
         Command::DeleteHeapTags(delete) => {
             seen::once(state, delete.id, |state| heaps::delete(state, delete))
+        }
+        Command::WorkerDied(died) => {
+            seen::once(state, died.id, |state| quarantine::died(state, died))
+        }
+        Command::ForgetDeaths(forget) => {
+            seen::once(state, forget.id, |state| quarantine::forget(state, forget))
         }
     }
 }

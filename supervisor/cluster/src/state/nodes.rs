@@ -15,14 +15,20 @@ pub fn found(state: &mut Transaction<'_>, found: &Found) -> Result<Reply, StateE
     Ok(Reply::Cluster(found.cluster))
 }
 
-/// Begins an epoch of a node.
+/// Begins an epoch of a node. Said again in the same run of its process, the epoch goes on; a node
+/// that stops says so that it takes no more executions, which it cannot take back in that run.
 pub fn up(state: &mut Transaction<'_>, index: u64, up: &NodeUp) -> Result<Reply, StateError> {
     let key = keys::node(&up.node);
     if let Some(row) = state.get::<NodeRow>(&key)?
         && row.incarnation == up.incarnation
         && row.up
     {
-        return Ok(Reply::Epoch(row.epoch));
+        let epoch = row.epoch;
+        if row.runs_scripts && !up.runs_scripts {
+            state.put(key, &NodeRow { runs_scripts: false, ..row });
+            state.changes.push(Change::Nodes);
+        }
+        return Ok(Reply::Epoch(epoch));
     }
     let row = NodeRow {
         epoch: index,

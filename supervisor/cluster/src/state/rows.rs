@@ -63,7 +63,7 @@ pub struct NodeRow {
     pub incarnation: Uuid,
     /// Whether it is up.
     pub up: bool,
-    /// Whether it runs scripts.
+    /// Whether it takes executions: not where it runs none, and not any more when it stops.
     pub runs_scripts: bool,
 }
 

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::rows::ExecutionRow;
 use super::{Transaction, apply, executions, heaps, keys};
 use crate::command::{
-    Cancel, Command, Complete, End, Expire, Key, Limits, NodeDown, NodeUp, Owner, PartKind,
-    Reassign, Reply, SetHeapTags, Status, Submit, Text,
+    Cancel, Command, Complete, End, Expire, ForgetDeaths, Key, Limits, NodeDown, NodeUp, Owner,
+    Part, PartKind, Reassign, Reply, SetHeapTags, Status, Submit, Text, WorkerDied,
 };
 use crate::limits::{ATTEMPTS_MAX, COMMAND_IDS_MAX, TAGS_MAX};
 
@@ -113,6 +113,65 @@ fn p2_a_lost_attempt_cannot_end_what_was_given_to_another() {
     assert_eq!(row(&rows, 1).attempt, 2);
 }
 
+/// A node that stops, in its present epoch.
+fn takes_no_more(node: &str) -> Command {
+    let Command::NodeUp(up) = up(node) else { unreachable!() };
+    Command::NodeUp(NodeUp { runs_scripts: false, ..up })
+}
+
+#[test]
+fn p8_a_node_that_stops_gives_away_what_it_has_and_is_given_nothing() {
+    let mut rows = Rows::new();
+    apply_from(&mut rows, 1, &[up("a"), up("bb"), submit(1, owner("a", 1), None)]);
+    apply_from(&mut rows, 4, &[submit(2, owner("a", 1), None), submit(3, owner("bb", 2), None)]);
+    let given = |n| reassign(n, 1, Some(owner("bb", 2)));
+    assert_eq!(one(&mut rows, 6, given(1)), Reply::Fenced, "it does not stop yet");
+    assert_eq!(one(&mut rows, 7, takes_no_more("a")), Reply::Epoch(1), "its epoch goes on");
+    assert_eq!(one(&mut rows, 8, up("a")), Reply::Epoch(1));
+    assert!(!super::nodes::node(&rows, "a").unwrap().unwrap().runs_scripts, "and that it stops");
+    assert_eq!(one(&mut rows, 9, given(1)), Reply::Done);
+    assert_eq!((row(&rows, 1).owner, row(&rows, 1).attempt), (owner("bb", 2), 2));
+    assert_eq!(one(&mut rows, 10, complete(1, 1, owner("a", 1), "late")), Reply::Fenced);
+    // What it has not given away it may end itself.
+    let done = one(&mut rows, 11, complete(2, 1, owner("a", 1), "in time"));
+    assert_eq!(done, Reply::Ended(Status::Completed));
+    let back = reassign(3, 1, Some(owner("a", 1)));
+    one(&mut rows, 12, takes_no_more("bb"));
+    assert_eq!(one(&mut rows, 13, back), Reply::Fenced, "neither takes anything");
+}
+
+#[test]
+fn giving_away_has_no_bound_and_leaves_an_unaccepted_attempt_whole() {
+    let mut rows = Rows::new();
+    apply_from(&mut rows, 1, &[up("a"), submit(1, owner("a", 1), None), takes_no_more("a")]);
+    let part = Command::Part(Part {
+        execution: id(1),
+        attempt: 1,
+        kind: PartKind::Output,
+        number: 0,
+        text: "long".to_owned(),
+    });
+    assert_eq!(one(&mut rows, 4, part), Reply::Done);
+    let nobody = reassign(1, 1, Some(owner("bb", 9)));
+    assert_eq!(one(&mut rows, 5, nobody), Reply::Fenced, "there is no such node");
+    assert_eq!(executions::text(&rows, id(1), PartKind::Output, 1).unwrap(), "long");
+    let (mut index, mut last) = (6, "a");
+    for attempt in 1..=ATTEMPTS_MAX + 2 {
+        let next = if last == "a" { "bb" } else { "a" };
+        let fresh = NodeUp {
+            node: next.to_owned(),
+            incarnation: Uuid::from_u128(u128::from(index)),
+            runs_scripts: true,
+        };
+        one(&mut rows, index, Command::NodeUp(fresh.clone()));
+        let given = one(&mut rows, index + 1, reassign(1, attempt, Some(owner(next, index))));
+        assert_eq!(given, Reply::Done, "attempt {attempt}");
+        one(&mut rows, index + 2, Command::NodeUp(NodeUp { runs_scripts: false, ..fresh }));
+        (index, last) = (index + 3, next);
+    }
+    assert_eq!(row(&rows, 1).attempt, ATTEMPTS_MAX + 3);
+}
+
 #[test]
 fn attempts_end_at_their_bound_with_the_error_that_was_given() {
     let mut rows = Rows::new();
@@ -213,6 +272,7 @@ fn command() -> impl Strategy<Value = Command> {
     let node = prop_oneof![Just("a"), Just("bb"), Just("ccc")];
     prop_oneof![
         node.clone().prop_map(up),
+        node.clone().prop_map(takes_no_more),
         (node.clone(), 1_u64..60).prop_map(|(node, epoch)| down(node, epoch)),
         (1_u128..9, node.clone(), 1_u64..60, prop::option::of((1_u8..3, 1_u8..3))).prop_map(
             |(n, node, epoch, key)| {
@@ -229,6 +289,13 @@ fn command() -> impl Strategy<Value = Command> {
             from,
             Some(owner(node, epoch))
         )),
+        (1_u128..20, 1_u8..3, 0_u64..9_000_000).prop_map(|(n, code, at_ms)| {
+            let reason = "died".to_owned();
+            Command::WorkerDied(WorkerDied { id: id(n), code: [code; 32], reason, at_ms })
+        }),
+        (1_u128..20, 1_u8..3, 0_u64..9_000_000).prop_map(|(n, code, at_ms)| {
+            Command::ForgetDeaths(ForgetDeaths { id: id(n), code: [code; 32], at_ms })
+        }),
         (0_u64..30, 0_u64..5).prop_map(|(before_ms, rows_max)| {
             Command::Expire(Expire { before_ms, rows_max, bytes_max: 2000 })
         }),

@@ -1,7 +1,8 @@
 //! The log and the vote, for openraft.
 //!
 //! # Contract
-//! * An entry is readable once `append` returns and durable once its callback runs.
+//! * An entry is readable once `append` returns and durable once its callback runs. It goes to two
+//!   places: to sled, whose memory answers readers, and to the journal, which is what is synced.
 //! * Pieces of at most [`VALUE_BYTES_MAX`] bytes under index and piece number; the whole begins with
 //!   a checksum, so a wrong entry is an error and never a different command.
 //! * There is no hole between the first and the last entry; opening checks that.
@@ -17,6 +18,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
 
+use super::journal::Records;
 use super::{Inner, io_error};
 use crate::codec::{decode, encode};
 use crate::limits::{APPEND_BYTES_MAX, ENTRY_CACHE_BYTES_MAX, VALUE_BYTES_MAX};
@@ -43,6 +45,8 @@ struct Ends {
     last: Option<LogId>,
     vote: Option<Vote>,
     recent: Recent,
+    /// Bytes appended since it was opened.
+    written: u64,
 }
 
 /// The latest entries, decoded, and their encoded size.
@@ -90,6 +94,14 @@ fn index_of(key: &[u8]) -> Option<u64> {
     key.first_chunk::<8>().map(|index| u64::from_be_bytes(*index))
 }
 
+/// Puts a sealed entry into sled.
+pub(super) fn insert(log: &sled::Tree, index: u64, sealed: &[u8]) -> io::Result<()> {
+    for (piece, value) in (0..).zip(sealed.chunks(VALUE_BYTES_MAX)) {
+        log.insert(piece_key(index, piece), value).map_err(io_error)?;
+    }
+    Ok(())
+}
+
 /// An entry as it is stored.
 fn seal(entry: &Entry) -> Vec<u8> {
     let body = encode(entry);
@@ -117,6 +129,15 @@ fn unseal(index: u64, bytes: &[u8]) -> Result<Entry, String> {
 pub(super) fn purged(meta: &sled::Tree) -> Result<Option<LogId>, String> {
     let bytes = meta.get(PURGED).map_err(|error| error.to_string())?;
     bytes.map(|bytes| decode(&bytes)).transpose().map_err(|error| error.to_string())
+}
+
+/// Makes a log that is empty begin behind an entry.
+pub(super) fn begin_behind(meta: &sled::Tree, last: Option<LogId>, vote: &Vote) -> io::Result<()> {
+    if let Some(last) = last {
+        meta.insert(PURGED, encode(&last)).map_err(io_error)?;
+    }
+    meta.insert(VOTE, encode(vote)).map_err(io_error)?;
+    Ok(())
 }
 
 impl LogStore {
@@ -149,7 +170,7 @@ impl LogStore {
             last = Some(index);
         }
         if let Some(left_over) = left_over {
-            log.remove(0, left_over).map_err(|error| error.to_string())?;
+            log.store.purger.remove_to(left_over);
         }
         let marked = log.store.mark.read();
         if let Some(mut last) = last {
@@ -162,7 +183,7 @@ impl LogStore {
                             problem,
                             "the end of the log was never acknowledged: dropped"
                         );
-                        log.remove(last, u64::MAX).map_err(|error| error.to_string())?;
+                        log.remove_from(last).map_err(|error| error.to_string())?;
                         match last.checked_sub(1) {
                             Some(before) => last = before,
                             None => break None,
@@ -191,6 +212,11 @@ impl LogStore {
         index(&ends.last) - index(&ends.purged)
     }
 
+    /// Bytes of all entries that were appended since the log was opened.
+    pub fn bytes_written(&self) -> u64 {
+        self.ends.lock().written
+    }
+
     /// Syncs so far and the microseconds they took together.
     pub fn syncs(&self) -> (u64, u64) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -211,6 +237,12 @@ impl LogStore {
             bytes.extend_from_slice(&value);
         }
         if pieces == 0 { Ok(None) } else { Ok(Some((unseal(index, &bytes)?, bytes.len()))) }
+    }
+
+    /// Entries from `start` on, at most `bytes_max` of them but at least one if there is one.
+    pub(crate) fn read_from(&self, start: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let end = self.ends.lock().last.as_ref().map_or(0, |id| id.index() + 1);
+        self.entries(start, end, bytes_max)
     }
 
     /// Reads entries from `start` up to, not including, `end`, at most `bytes_max` of them but at
@@ -278,20 +310,12 @@ impl LogStore {
         Ok(key.transpose().map_err(io_error)?.and_then(|key| index_of(&key)))
     }
 
-    /// Removes the entries from `first` to `last`, both included.
-    fn remove(&self, first: u64, last: u64) -> io::Result<()> {
-        let range = piece_key(first, 0)..=piece_key(last, u32::MAX);
-        // From the end, so that what a crash leaves has no hole. (Purging removes from the front of
-        // what is purged already.)
-        let keys = self.store.log.range(range).keys();
-        let remove = |key: sled::Result<sled::IVec>| {
-            self.store.log.remove(key.map_err(io_error)?).map(drop).map_err(io_error)
-        };
-        if first == 0 {
-            keys.into_iter().try_for_each(remove)
-        } else {
-            keys.rev().try_for_each(remove)
+    /// Removes the entries from `first` on, from the end, so that what a crash leaves has no hole.
+    fn remove_from(&self, first: u64) -> io::Result<()> {
+        for key in self.store.log.range(piece_key(first, 0)..).keys().rev() {
+            self.store.log.remove(key.map_err(io_error)?).map_err(io_error)?;
         }
+        Ok(())
     }
 
     fn save<T: serde::Serialize>(&self, key: &[u8], value: &T) -> io::Result<()> {
@@ -374,11 +398,11 @@ impl RaftLogStorage<Types> for LogStore {
         // One write each, in order: what a crash leaves is a beginning of them, and the checksum
         // tells whether the last one is whole. A batch of sled's costs two more writes and a wait.
         let mut appended = Vec::new();
+        let mut records = Records::default();
         for entry in entries {
             let bytes = seal(&entry);
-            for (piece, value) in (0..).zip(bytes.chunks(VALUE_BYTES_MAX)) {
-                self.store.log.insert(piece_key(entry.index(), piece), value).map_err(io_error)?;
-            }
+            records.push(entry.index(), &bytes);
+            insert(&self.store.log, entry.index(), &bytes)?;
             appended.push((entry, bytes.len()));
         }
         let Some(last) = appended.last().map(|(entry, _)| entry.log_id()) else {
@@ -388,11 +412,12 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut ends = self.ends.lock();
             for (entry, bytes) in appended {
+                ends.written += bytes as u64;
                 ends.recent.push(entry.index(), entry, bytes);
             }
             ends.last = Some(last);
         }
-        self.store.syncer.entries(last.index(), callback);
+        self.store.syncer.entries(last.index(), records, callback);
         Ok(())
     }
 
@@ -408,7 +433,9 @@ impl RaftLogStorage<Types> for LogStore {
         tokio::task::spawn_blocking(move || mark.lower(keep.unwrap_or(0)))
             .await
             .map_err(io_error)??;
-        self.remove(first, u64::MAX)?;
+        self.remove_from(first)?;
+        // Else a restart would put them back from the journal, in front of what follows now.
+        self.store.syncer.begin().await?;
         let mut ends = self.ends.lock();
         ends.recent.remove_from(first);
         ends.last = last_log_id.max(ends.purged);
@@ -416,19 +443,26 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
-        let last = {
+        let beyond = {
             let mut ends = self.ends.lock();
             if ends.purged.as_ref().is_some_and(|purged| *purged >= log_id) {
                 return Ok(());
             }
             self.save(PURGED, &log_id)?;
             ends.purged = Some(log_id);
-            if ends.last.as_ref().is_none_or(|last| *last < log_id) {
+            let beyond = ends.last.as_ref().is_none_or(|last| *last < log_id);
+            if beyond {
                 ends.last = Some(log_id);
             }
             ends.recent.remove_to(log_id.index());
-            log_id.index()
+            beyond
         };
-        self.remove(0, last)
+        if beyond {
+            // What is appended next follows `log_id`, not what is on the disk: the journal must not
+            // know of it before the database knows why.
+            self.store.syncer.begin().await?;
+        }
+        self.store.purger.remove_to(log_id.index());
+        Ok(())
     }
 }

@@ -1,15 +1,13 @@
 //! The state machine, for openraft: rows in the `state` database.
 //!
 //! # Contract
-//! * The rows and the position they reflect change in one write of the database. That write is not
+//! * The rows and the position they reflect change together (see [`super::redo`]). That is not
 //!   synced; after a crash the rows may be those of an earlier position, and openraft applies the
 //!   rest of the log again.
-//! * A snapshot shows the state at one position while `apply` goes on: it reads the rows in order
-//!   of their keys, a few at a time, and `apply` leaves it the old value of what it changes ahead.
+//! * A snapshot shows the state at one position while `apply` goes on (see [`view`](super::view)).
 //! * A snapshot is loaded into a tree of its own, which takes the place of the present one at once:
 //!   nobody sees a part of it, and an interrupted one leaves everything as it was.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,11 +21,13 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::room::Room;
 use super::snapshot::{self, SnapshotFile};
-use super::{Inner, batch_of, io_error};
+use super::view::{Chunk, Ended, Views};
+use super::{Inner, io_error};
 use crate::codec::{decode, encode};
 use crate::limits::{APPLY_ENTRIES_MAX, SNAPSHOT_ROWS_PER_LOCK};
-use crate::state::{Change, Row, Transaction, apply};
+use crate::state::{Change, Transaction, apply};
 use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
 
 /// Prefix of the rows that say where the state machine stands; no part of the replicated state.
@@ -35,7 +35,7 @@ pub const OWN_ROWS: &[u8] = b"\0";
 const POSITION: &[u8] = b"\0position";
 
 /// The replicated state and the position in the log that it reflects.
-type Position = (Option<LogId>, StoredMembership);
+pub type Position = (Option<LogId>, StoredMembership);
 
 /// Hears what `apply` does, on this node.
 pub trait Observer: Send + Sync + 'static {
@@ -51,26 +51,18 @@ pub trait Observer: Send + Sync + 'static {
 pub struct Machine {
     store: Arc<Inner>,
     observer: Arc<dyn Observer>,
-    /// Held while rows change and while a snapshot reads some.
+    /// Held while rows change and while somebody reads some of all of them.
     shared: Arc<Mutex<Shared>>,
     applied: watch::Sender<u64>,
 }
 
+#[derive(Default)]
 struct Shared {
     position: Position,
-    /// The snapshot being made, if one is.
-    view: Option<View>,
-    /// Counts views, so that one that was given up is not taken for the next.
-    views: u64,
-}
-
-/// What a snapshot still has to read, as it was when it began.
-struct View {
-    number: u64,
-    /// Keys up to here have been read.
-    read_to: Option<Vec<u8>>,
-    /// Values, at the time of the snapshot, of rows that changed since.
-    before: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Who reads all rows at the moment.
+    views: Views,
+    /// Whether there was no room for the last snapshot that was wanted.
+    no_room: bool,
 }
 
 impl std::fmt::Debug for Machine {
@@ -82,16 +74,8 @@ impl std::fmt::Debug for Machine {
 impl Machine {
     /// Opens the state machine, or makes it again from the latest snapshot when it is damaged.
     pub(super) fn open(store: Arc<Inner>, observer: Arc<dyn Observer>) -> Result<Self, String> {
-        let machine = Self {
-            store,
-            observer,
-            shared: Arc::new(Mutex::new(Shared {
-                position: Position::default(),
-                view: None,
-                views: 0,
-            })),
-            applied: watch::Sender::new(0),
-        };
+        let machine =
+            Self { store, observer, shared: Arc::default(), applied: watch::Sender::new(0) };
         let loaded = machine.load().and_then(|position| machine.check_reach(position));
         let position = match loaded {
             Ok(position) => position,
@@ -153,14 +137,16 @@ impl Machine {
         match snapshot::latest(&self.directory())? {
             Some(file) => self.replace(&file),
             None => {
-                self.store.rows().clear().map_err(io_error)?;
+                let rows = self.store.rows();
+                self.store.redo.forget(&rows)?;
+                rows.clear().map_err(io_error)?;
                 Ok(Position::default())
             }
         }
     }
 
     /// Replaces all rows by those of a snapshot that is whole.
-    fn replace(&self, file: &SnapshotFile) -> io::Result<Position> {
+    pub(super) fn replace(&self, file: &SnapshotFile) -> io::Result<Position> {
         let meta = snapshot::check(&file.path)?;
         let db = &self.store.state_db;
         let name = [super::FIRST_TREE, db.generate_id().map_err(io_error)?.to_string().as_bytes()]
@@ -182,9 +168,40 @@ impl Machine {
         self.store.sync_state()?;
         db.insert(super::CURRENT_TREE, name).map_err(io_error)?;
         self.store.sync_state()?;
-        let before = std::mem::replace(&mut *self.store.state.write(), state);
+        let before = {
+            // Whoever begins to read all rows gets the old ones, and is told, or the new ones with
+            // their position.
+            let mut shared = self.shared.lock();
+            shared.views.replaced();
+            shared.position = position.clone();
+            std::mem::replace(&mut *self.store.state.write(), state)
+        };
+        self.store.redo.forget(&before)?;
         db.drop_tree(before.name()).map_err(io_error)?;
         Ok(position)
+    }
+
+    /// Where it stands.
+    pub(crate) fn position(&self) -> Position {
+        self.shared.lock().position.clone()
+    }
+
+    /// Whether the disk has room for another snapshot beside the log.
+    fn room_for_snapshot(&self) -> Result<(), String> {
+        let text = |error: io::Error| error.to_string();
+        let room = Room::of(&self.store.path).map_err(text)?;
+        // The next one is about as long as the last one.
+        let needed = match snapshot::latest(&self.directory()).map_err(text)? {
+            Some(latest) => latest.bytes + latest.bytes / 4,
+            None => self.store.state_db.size_on_disk().map_err(|error| error.to_string())?,
+        };
+        let (free, reserve) = (room.free, room.reserve());
+        if free < needed + reserve {
+            return Err(format!(
+                "a snapshot may take {needed} bytes, and {free} are free, of which {reserve} stay free"
+            ));
+        }
+        Ok(())
     }
 
     /// The index of the last applied entry, as it grows.
@@ -225,11 +242,9 @@ impl Machine {
         let membership = membership.unwrap_or_else(|| shared.position.1.clone());
         let position = (Some(last), membership);
         let Transaction { mut writes, changes, .. } = transaction;
-        if let Some(view) = &mut shared.view {
-            view.keep(&rows, &writes)?;
-        }
+        shared.views.keep(&rows, &writes)?;
         writes.insert(POSITION.to_vec(), Some(encode(&position)));
-        rows.apply_batch(batch_of(writes)).map_err(io_error)?;
+        self.store.redo.write(&rows, writes)?;
         shared.position = position;
         drop(shared);
         self.applied.send_replace(last.index());
@@ -241,102 +256,72 @@ impl Machine {
     }
 }
 
-impl View {
-    /// Keeps the present values of rows that are about to change and have not been read.
-    fn keep(
-        &mut self,
-        state: &sled::Tree,
-        writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    ) -> io::Result<()> {
-        for key in writes.keys() {
-            let read = self.read_to.as_ref().is_some_and(|to| key <= to);
-            if !read && !self.before.contains_key(key) {
-                let value = state.get(key).map_err(io_error)?.map(|value| value.to_vec());
-                self.before.insert(key.clone(), value);
-            }
-        }
-        Ok(())
-    }
+/// Reads all rows as they were at one position.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    machine: Machine,
+    view: u64,
+    /// The position.
+    pub position: Position,
+}
 
-    /// The next rows as they were, and whether there may be more.
-    fn next(&mut self, state: &sled::Tree) -> io::Result<(Vec<Row>, bool)> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let from = match &self.read_to {
-            Some(to) => Excluded(to.clone()),
-            None => Unbounded,
-        };
-        let stored: Vec<Row> = state
-            .range::<Vec<u8>, _>((from.clone(), Unbounded))
-            .take(SNAPSHOT_ROWS_PER_LOCK)
-            .map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(io_error))
-            .collect::<io::Result<_>>()?;
-        let more = stored.len() == SNAPSHOT_ROWS_PER_LOCK;
-        let to = match stored.last() {
-            Some((last, _)) if more => Included(last.clone()),
-            _ => Unbounded,
-        };
-        let mut rows: BTreeMap<_, _> = stored.into_iter().collect();
-        let changed: Vec<Vec<u8>> =
-            self.before.range((from, to.clone())).map(|(key, _)| key.clone()).collect();
-        for key in changed {
-            match self.before.remove(&key) {
-                Some(Some(value)) => rows.insert(key, value),
-                _ => rows.remove(&key),
-            };
-        }
-        if let Included(to) = to {
-            self.read_to = Some(to);
-        }
-        rows.retain(|key, _| !key.starts_with(OWN_ROWS));
-        Ok((rows.into_iter().collect(), more))
+impl Machine {
+    /// Begins to read all rows as they are now; what changes meanwhile may take `bytes_max` bytes of
+    /// memory.
+    pub(crate) fn read_all(&self, bytes_max: usize) -> Reading {
+        let mut shared = self.shared.lock();
+        let view = shared.views.begin(bytes_max);
+        Reading { machine: self.clone(), view, position: shared.position.clone() }
+    }
+}
+
+impl Reading {
+    /// The next rows, in order of their keys, and whether there may be more. Blocks.
+    pub(crate) fn next(&self) -> io::Result<Result<Chunk, Ended>> {
+        let mut shared = self.machine.shared.lock();
+        // Under the lock: what takes the place of the rows ends the views first.
+        let rows = self.machine.store.rows();
+        shared.views.next(self.view, &rows)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.machine.shared.lock().views.forget(self.view);
     }
 }
 
 /// Writes a snapshot of the state at the position it was made for.
 #[derive(Debug)]
 pub struct SnapshotBuilder {
-    machine: Machine,
-    meta: SnapshotMeta,
-    view: u64,
+    /// Until it is built.
+    reading: Option<Reading>,
 }
 
-impl SnapshotBuilder {
-    /// `None` when the state was replaced meanwhile.
-    fn write(&self) -> io::Result<Option<SnapshotFile>> {
-        let directory = self.machine.directory();
-        let mut writer = snapshot::Writer::create(&directory, &self.meta)?;
-        loop {
-            let (rows, more) = {
-                let mut shared = self.machine.shared.lock();
-                match &mut shared.view {
-                    Some(view) if view.number == self.view => {
-                        view.next(&self.machine.store.rows())?
-                    }
-                    _ => return Ok(None),
-                }
-            };
-            for (key, value) in rows {
-                writer.row(&key, &value)?;
-            }
-            if !more {
-                break;
-            }
+/// Writes what is read to a snapshot; `None` when the state was replaced meanwhile.
+fn write_snapshot(reading: &Reading) -> io::Result<Option<MachineSnapshot>> {
+    let directory = reading.machine.directory();
+    let (last_log_id, last_membership) = reading.position.clone();
+    let meta = SnapshotMeta { last_log_id, last_membership };
+    let mut writer = snapshot::Writer::create(&directory, &meta)?;
+    loop {
+        let Ok((rows, more)) = reading.next()? else { return Ok(None) };
+        for (key, value) in rows {
+            writer.row(&key, &value)?;
         }
-        // The log may be compacted up to here from now on; the rows need not start over then.
-        self.machine.store.sync_state()?;
-        let file = writer.finish()?;
-        snapshot::remove_others(&directory, &file.path)?;
-        Ok(Some(file))
+        if !more {
+            break;
+        }
     }
+    // The log may be compacted up to here from now on; the rows need not start over then.
+    reading.machine.store.sync_state()?;
+    let file = writer.finish()?;
+    snapshot::remove_others(&directory, &file.path)?;
+    Ok(Some(Snapshot { meta, snapshot: file }))
 }
 
-impl Drop for SnapshotBuilder {
-    fn drop(&mut self) {
-        let mut shared = self.machine.shared.lock();
-        if shared.view.as_ref().is_some_and(|view| view.number == self.view) {
-            shared.view = None;
-        }
-    }
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 type MachineSnapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
@@ -358,19 +343,22 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<MachineSnapshot, io::Error> {
-        let builder = Self {
-            machine: self.machine.clone(),
-            meta: self.meta.clone(),
-            // The copy ends the view when it is dropped; so does this one, to no effect.
-            view: self.view,
-        };
-        let directory = self.machine.directory();
-        let meta = self.meta.clone();
-        let building = tokio::task::spawn_blocking(move || match builder.write()? {
-            Some(snapshot) => Ok(Snapshot { meta, snapshot }),
+        let reading = self.reading.take();
+        let reading = reading.ok_or_else(|| io::Error::other("a builder builds once"))?;
+        let building = tokio::task::spawn_blocking(move || match write_snapshot(&reading) {
+            Ok(Some(snapshot)) => Ok(snapshot),
             // The one that has replaced the state is newer than what was asked for.
-            None => current(&directory)?
+            Ok(None) => current(&reading.machine.directory())?
                 .ok_or_else(|| io::Error::other("the snapshot that was installed is gone")),
+            Err(error) if is_full(&error) => {
+                tracing::error!(%error, "the log is not compacted");
+                // One that is not newer than what there is counts for nothing. An error would end
+                // this node, which has lost nothing.
+                let none = SnapshotFile { path: PathBuf::new(), bytes: 0 };
+                let none = Snapshot { meta: SnapshotMeta::default(), snapshot: none };
+                Ok(current(&reading.machine.directory())?.unwrap_or(none))
+            }
+            Err(error) => Err(error),
         });
         building.await.map_err(io_error)?
     }
@@ -399,14 +387,25 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let mut shared = self.shared.lock();
-        shared.views += 1;
-        let number = shared.views;
-        shared.view = Some(View { number, read_to: None, before: BTreeMap::new() });
-        let (last_log_id, last_membership) = shared.position.clone();
-        drop(shared);
-        let meta = SnapshotMeta { last_log_id, last_membership };
-        SnapshotBuilder { machine: self.clone(), meta, view: number }
+        // Made at the speed of the disk, and the log cannot be compacted without: no bound.
+        SnapshotBuilder { reading: Some(self.read_all(usize::MAX)) }
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        let machine = self.clone();
+        let room = tokio::task::spawn_blocking(move || machine.room_for_snapshot()).await;
+        // It is asked for again after as many entries: said once.
+        let problem = room.ok().and_then(Result::err);
+        let said = std::mem::replace(&mut self.shared.lock().no_room, problem.is_some());
+        match problem {
+            Some(problem) if !force => {
+                if !said {
+                    tracing::warn!(%problem, "the log is not compacted until there is room");
+                }
+                None
+            }
+            _ => Some(self.get_snapshot_builder().await),
+        }
     }
 
     async fn install_snapshot(
@@ -418,7 +417,7 @@ impl RaftStateMachine<Types> for Machine {
         let index = meta.last_log_id.as_ref().map_or(0, |id| id.index());
         let position = tokio::task::spawn_blocking(move || {
             // A snapshot being made of what is replaced is of no use.
-            machine.shared.lock().view = None;
+            machine.shared.lock().views.replaced();
             let file = snapshot::adopt(&machine.directory(), file)?;
             let position = machine.replace(&file)?;
             snapshot::remove_others(&machine.directory(), &file.path)?;

@@ -4,29 +4,35 @@
 //! * Log, vote and identity are in a sled database at `{session-db-path}/cluster-{node-id}`, the
 //!   rows of the state machine in one of their own below it: what is applied never waits for the
 //!   disk, and must not make what is appended wait. Snapshots are files (see [`snapshot`]).
-//! * An entry or a vote is reported as kept only after `fdatasync` of the database file
-//!   (see [`sync`]); sled's own `flush` does not do that.
+//! * A vote is reported as kept only after `fdatasync` of the database file, an entry after that
+//!   of the journal, which holds what the database file does not have yet (see [`sync`] and
+//!   [`journal`]); sled's own `flush` does not do that.
 //! * What was reported as kept and is not there when the store is opened again is found, and
 //!   opening refuses (see [`mark`]). A state machine that does not match the log is made again
 //!   from snapshot and log.
 //! * One process at a time (see [`lock`]).
 //!
 //! Layout: tree `log` holds pieces of entries under index and piece number; tree `meta` the vote,
-//! what was purged, who this is. The database `state` holds the state machine's rows and, in the
-//! same writes, the position that they reflect; it is synced with each snapshot. Whatever is wrong
+//! what was purged, who this is. The database `state` holds the state machine's rows and, changed
+//! together with them, the position that they reflect; it is synced with each snapshot. Whatever is wrong
 //! with it, it can be made again.
 
 mod identity;
+mod journal;
 mod lock;
 mod log;
 mod machine;
 mod mark;
+mod purge;
+mod redo;
+pub mod room;
+pub(crate) mod rowfile;
 pub mod snapshot;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod view;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,14 +40,21 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use self::identity::Identity;
+use self::journal::Journal;
 use self::lock::Lock;
 pub use self::lock::LockError;
 pub use self::log::LogStore;
-pub use self::machine::{Machine, Observer, SnapshotBuilder};
+pub(crate) use self::machine::OWN_ROWS;
+pub use self::machine::{Machine, Observer, Position, SnapshotBuilder};
 use self::mark::Mark;
+use self::purge::Purger;
+use self::redo::Redo;
+use self::snapshot::SnapshotFile;
 use self::sync::Syncer;
-use crate::limits::PAGE_CACHE_BYTES;
+pub use self::view::Ended;
+use crate::limits::{PAGE_CACHE_BYTES, SLED_SEGMENT_BYTES};
 use crate::state::StateError;
+use crate::types::Vote;
 
 /// Where the rows of the state machine are, below the store.
 const STATE: &str = "state";
@@ -104,9 +117,11 @@ struct Inner {
     state_db: sled::Db,
     /// The present rows; a snapshot is loaded into a tree of its own and takes their place.
     state: RwLock<sled::Tree>,
+    redo: Redo,
     identity: Mutex<Identity>,
     mark: Arc<Mark>,
     syncer: Syncer,
+    purger: Purger,
     /// Held for as long as the store is open.
     _lock: Lock,
 }
@@ -135,14 +150,23 @@ impl Store {
         let db = open_database(path).map_err(damaged)?;
         let tree = |name: &str| db.open_tree(name).map_err(|error| damaged(error.to_string()));
         let (log, meta) = (tree("log")?, tree("meta")?);
-        let (state_db, state) = open_state(&path.join(STATE)).map_err(damaged)?;
+        let (state_db, state, redo) = open_state(&path.join(STATE)).map_err(damaged)?;
         let identity = Identity::load(&meta, name).map_err(|problem| match problem {
             identity::LoadError::OtherNode(owner) => {
                 OpenError::OtherNode { path: path.to_owned(), owner }
             }
             identity::LoadError::Damaged(problem) => damaged(problem),
         })?;
-        let syncer = Syncer::start(db.clone(), path, Arc::clone(&mark)).map_err(directory)?;
+        // Entries that were purged since would leave a hole behind them.
+        let purged = log::purged(&meta).map_err(damaged)?.map(|id| id.index());
+        let journal = Journal::open(path, |index, sealed| match purged {
+            Some(purged) if index <= purged => Ok(()),
+            _ => log::insert(&log, index, sealed),
+        })
+        .map_err(directory)?;
+        let syncer = Syncer::start(db.clone(), path, journal, Arc::clone(&mark));
+        let syncer = syncer.map_err(directory)?;
+        let purger = Purger::start(log.clone()).map_err(directory)?;
         let inner = Inner {
             path: path.to_owned(),
             db,
@@ -150,15 +174,17 @@ impl Store {
             meta,
             state_db,
             state: RwLock::new(state),
+            redo,
             identity: Mutex::new(identity),
             mark,
             syncer,
+            purger,
             _lock: lock,
         };
         let store = Self { inner: Arc::new(inner) };
         // The directory's entries must survive as well as what is in them.
         sync_directory(path).map_err(directory)?;
-        store.inner.syncer.wait_blocking().map_err(directory)?;
+        store.inner.syncer.begin_blocking().map_err(directory)?;
         Ok(store)
     }
 
@@ -203,6 +229,30 @@ impl Store {
             .map_err(|problem| OpenError::Damaged { path: self.inner.path.clone(), problem })
     }
 
+    /// Makes a store that holds nothing begin at a snapshot, as if its log had been compacted there.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn begin_at(
+        &self,
+        snapshot: &SnapshotFile,
+        vote: &Vote,
+        identity: Identity,
+    ) -> io::Result<()> {
+        struct Deaf;
+        impl Observer for Deaf {
+            fn applied(&self, _: u64, _: &[crate::state::Change]) {}
+            fn replaced(&self, _: u64) {}
+        }
+        let machine = self.machine(Arc::new(Deaf)).map_err(io_error)?;
+        let (last, _) = machine.replace(snapshot)?;
+        log::begin_behind(&self.inner.meta, last, vote)?;
+        identity.save(&self.inner.meta)?;
+        *self.inner.identity.lock() = identity;
+        self.inner.syncer.begin_blocking()
+    }
+
     /// The rows of the state machine, for reading: those of one life of the state machine, also
     /// when a snapshot takes their place meanwhile.
     pub fn rows(&self) -> sled::Tree {
@@ -228,6 +278,32 @@ impl Store {
         Ok(hash.finalize())
     }
 
+    /// Bytes of the rows on disk: more than they are, and not less by much than a copy of them.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn state_bytes(&self) -> Result<u64, StateError> {
+        // What is not written yet is in one segment.
+        Ok(self.inner.state_db.size_on_disk()? + SLED_SEGMENT_BYTES as u64)
+    }
+
+    /// Makes the rows durable. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn sync_rows(&self) -> io::Result<()> {
+        self.inner.sync_state()
+    }
+
+    /// Bytes of the latest snapshot; 0 without one. Blocks.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn snapshot_bytes(&self) -> io::Result<u64> {
+        let latest = snapshot::latest(&self.inner.path.join(snapshot::DIRECTORY))?;
+        Ok(latest.map_or(0, |file| file.bytes))
+    }
+
     /// Bytes on disk, snapshots not included.
     ///
     /// # Errors
@@ -249,10 +325,20 @@ fn remove_unfinished(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What a database that is there was made with; sled opens it with nothing else.
+fn segment_bytes(path: &Path) -> usize {
+    // Text, and a checksum behind it.
+    let conf = std::fs::read(path.join("conf")).unwrap_or_default();
+    let conf = String::from_utf8_lossy(&conf);
+    let size = conf.lines().find_map(|line| line.strip_prefix("segment_size: ")?.parse().ok());
+    size.unwrap_or(SLED_SEGMENT_BYTES)
+}
+
 fn open_database(path: &Path) -> Result<sled::Db, String> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(PAGE_CACHE_BYTES)
+        .segment_size(segment_bytes(path))
         // We decide when.
         .flush_every_ms(None);
     // sled panics over some damage that it does not expect.
@@ -265,7 +351,7 @@ fn open_database(path: &Path) -> Result<sled::Db, String> {
 }
 
 /// Opens the rows of the state machine; starts over when they cannot be opened.
-fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree), String> {
+fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree, Redo), String> {
     let open = || {
         std::fs::create_dir_all(path).map_err(|error| error.to_string())?;
         remove_unfinished(path).map_err(|error| error.to_string())?;
@@ -280,7 +366,9 @@ fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree), String> {
             }
         }
         let rows = db.open_tree(&name).map_err(text)?;
-        Ok::<_, String>((db, rows))
+        let redo = Redo::open(&db).map_err(text)?;
+        redo.finish(&rows)?;
+        Ok::<_, String>((db, rows, redo))
     };
     open().or_else(|problem| {
         tracing::warn!(%problem, "the rows of the state machine are damaged: they are made again");
@@ -290,20 +378,8 @@ fn open_state(path: &Path) -> Result<(sled::Db, sled::Tree), String> {
 }
 
 /// Makes the names in a directory durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     std::fs::File::open(path)?.sync_all()
-}
-
-/// The write that a set of changed rows is.
-fn batch_of(writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> sled::Batch {
-    let mut batch = sled::Batch::default();
-    for (key, value) in writes {
-        match value {
-            Some(value) => batch.insert(key, value),
-            None => batch.remove(key),
-        }
-    }
-    batch
 }
 
 impl Inner {

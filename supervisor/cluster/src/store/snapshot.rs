@@ -5,24 +5,21 @@
 //!   snapshot's name is whole. A checksum over all of it is at its end all the same.
 //! * Only the latest is kept.
 //!
-//! A file is: magic, length and bytes of the encoded [`SnapshotMeta`], then rows (length of key,
-//! length of value, key, value), a row with key length `u32::MAX`, the checksum of all before it.
+//! A file of rows (see [`rowfile`]) whose head is: magic, length and bytes of the encoded
+//! [`SnapshotMeta`].
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
+use super::rowfile::{self, Crc32, Written, invalid};
 use crate::codec::{decode, encode};
-use crate::limits::VALUE_BYTES_MAX;
 use crate::types::SnapshotMeta;
 
 /// Where snapshots are, below the store.
 pub const DIRECTORY: &str = "snapshots";
 
 const MAGIC: &[u8; 8] = b"MCPV8SN1";
-const END: u32 = u32::MAX;
-/// No key or value is near this.
-const FIELD_BYTES_MAX: u32 = (VALUE_BYTES_MAX * 8) as u32;
 const META_BYTES_MAX: u32 = 1024 * 1024;
 
 /// A snapshot in a file that is whole.
@@ -34,14 +31,23 @@ pub struct SnapshotFile {
     pub bytes: u64,
 }
 
+/// A file that is removed unless it got its name.
+#[derive(Debug)]
+pub struct Temporary(pub PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It is not there any more when it was whole.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Writes a snapshot.
 #[derive(Debug)]
 pub struct Writer {
-    temporary: PathBuf,
+    temporary: Temporary,
     path: PathBuf,
-    file: BufWriter<File>,
-    sum: crc32fast::Hasher,
-    bytes: u64,
+    rows: rowfile::Writer<BufWriter<File>, Crc32>,
 }
 
 impl Writer {
@@ -49,110 +55,60 @@ impl Writer {
     pub fn create(directory: &Path, meta: &SnapshotMeta) -> io::Result<Self> {
         let index = meta.last_log_id.as_ref().map_or(0, |id| id.index());
         let path = directory.join(format!("{index:020}.snapshot"));
-        let temporary = directory.join(format!("{index:020}.unfinished"));
-        let file = BufWriter::new(File::create(&temporary)?);
-        let mut writer = Self { temporary, path, file, sum: crc32fast::Hasher::new(), bytes: 0 };
+        let temporary = Temporary(directory.join(format!("{index:020}.unfinished")));
+        let mut rows = rowfile::Writer::new(BufWriter::new(File::create(&temporary.0)?));
         let meta = encode(meta);
-        writer.put(MAGIC)?;
-        writer.put(&(meta.len() as u32).to_le_bytes())?;
-        writer.put(&meta)?;
-        Ok(writer)
+        rows.put(MAGIC)?;
+        rows.put(&(meta.len() as u32).to_le_bytes())?;
+        rows.put(&meta)?;
+        Ok(Self { temporary, path, rows })
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sum.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes)
-    }
-
-    /// Adds a row.
+    /// Adds a row; in order of the keys.
     pub fn row(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        self.put(&(key.len() as u32).to_le_bytes())?;
-        self.put(&(value.len() as u32).to_le_bytes())?;
-        self.put(key)?;
-        self.put(value)
+        self.rows.row(key, value)
     }
 
     /// Makes the file whole and durable.
-    pub fn finish(mut self) -> io::Result<SnapshotFile> {
-        self.put(&END.to_le_bytes())?;
-        let sum = self.sum.clone().finalize().to_le_bytes();
-        self.file.write_all(&sum)?;
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    pub fn finish(self) -> io::Result<SnapshotFile> {
+        let Written { out: file, bytes, .. } = self.rows.finish()?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        std::fs::rename(&self.temporary, &self.path)?;
+        std::fs::rename(&self.temporary.0, &self.path)?;
         if let Some(directory) = self.path.parent() {
             super::sync_directory(directory)?;
         }
-        Ok(SnapshotFile { bytes: self.bytes + sum.len() as u64, path: self.path })
+        Ok(SnapshotFile { bytes, path: self.path })
     }
 }
 
 /// Reads a snapshot, row by row.
 #[derive(Debug)]
 pub struct Reader {
-    file: BufReader<File>,
-    sum: crc32fast::Hasher,
+    rows: rowfile::Reader<BufReader<File>, Crc32>,
     /// What it says about itself.
     pub meta: SnapshotMeta,
-}
-
-fn invalid(problem: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem.into())
 }
 
 impl Reader {
     /// Opens a snapshot.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = BufReader::new(File::open(path)?);
-        let mut sum = crc32fast::Hasher::new();
-        let mut head = [0; 12];
-        file.read_exact(&mut head)?;
-        sum.update(&head);
-        let (magic, length) = head.split_at(MAGIC.len());
-        if magic != MAGIC {
+        let mut rows = rowfile::Reader::new(BufReader::new(File::open(path)?));
+        if rows.take(MAGIC.len())? != MAGIC {
             return Err(invalid("it is no snapshot of this program"));
         }
-        let length = length.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
+        let length = rows.number()?;
         if length > META_BYTES_MAX {
             return Err(invalid("its head is too long"));
         }
-        let mut meta = vec![0; length as usize];
-        file.read_exact(&mut meta)?;
-        sum.update(&meta);
-        let meta = decode(&meta).map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { file, sum, meta })
-    }
-
-    fn length(&mut self) -> io::Result<u32> {
-        let mut length = [0; 4];
-        self.file.read_exact(&mut length)?;
-        self.sum.update(&length);
-        Ok(u32::from_le_bytes(length))
+        let meta = decode(&rows.take(length as usize)?);
+        let meta = meta.map_err(|error| invalid(error.to_string()))?;
+        Ok(Self { rows, meta })
     }
 
     /// The next row; `None` at the end, which is only reached when the checksum holds.
     pub fn row(&mut self) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-        let key_length = self.length()?;
-        if key_length == END {
-            let mut sum = [0; 4];
-            self.file.read_exact(&mut sum)?;
-            if sum != self.sum.clone().finalize().to_le_bytes() {
-                return Err(invalid("it does not match its checksum"));
-            }
-            return Ok(None);
-        }
-        let value_length = self.length()?;
-        if key_length > FIELD_BYTES_MAX || value_length > FIELD_BYTES_MAX {
-            return Err(invalid("a row is too long"));
-        }
-        let mut key = vec![0; key_length as usize];
-        self.file.read_exact(&mut key)?;
-        let mut value = vec![0; value_length as usize];
-        self.file.read_exact(&mut value)?;
-        self.sum.update(&key);
-        self.sum.update(&value);
-        Ok(Some((key, value)))
+        self.rows.row()
     }
 }
 

@@ -69,11 +69,26 @@ async fn all(log: &mut LogStore) -> Vec<Entry> {
     log.try_get_log_entries(..).await.unwrap()
 }
 
-/// A store with `count` durable entries in a directory.
+/// A store with `count` durable entries in a directory: in the database, not in the journal.
 async fn filled(path: &Path, count: u64) {
-    let store = Store::open(path, "node1").unwrap();
+    {
+        let store = Store::open(path, "node1").unwrap();
+        let mut log = store.log().unwrap();
+        append(&mut log, (0..count).map(|index| entry(index, 100)).collect()).await;
+    }
+    drop(Store::open(path, "node1").unwrap());
+}
+
+/// What a crash leaves of a store with `count` durable entries: in the journal, not in the
+/// database.
+async fn crashed(count: u64, bytes: usize) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "node1").unwrap();
     let mut log = store.log().unwrap();
-    append(&mut log, (0..count).map(|index| entry(index, 100)).collect()).await;
+    for index in 0..count {
+        append(&mut log, vec![entry(index, bytes)]).await;
+    }
+    copy(dir.path())
 }
 
 /// A copy of a store as a crash would leave it, whose lock nobody has.
@@ -112,6 +127,34 @@ fn a_long_entry_is_kept_in_pieces_that_are_small_enough() {
         }
         assert_eq!(all(&mut reopened(dir.path()).unwrap()).await, [long]);
     });
+}
+
+#[test]
+fn the_largest_values_leave_nothing_in_files_that_are_not_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "node1").unwrap();
+    let value = vec![7; crate::limits::VALUE_BYTES_MAX];
+    for tree in [store.inner.log.clone(), store.rows()] {
+        for key in 0..500_u32 {
+            // Sorted, and so that pages are split in their middle.
+            tree.insert(key.to_be_bytes(), &value[..]).unwrap();
+            tree.insert(key.to_le_bytes(), &value[..]).unwrap();
+        }
+    }
+    store.inner.db.flush().unwrap();
+    store.inner.state_db.flush().unwrap();
+    for blobs in ["blobs", "state/blobs"] {
+        assert_eq!(std::fs::read_dir(dir.path().join(blobs)).unwrap().count(), 0, "{blobs}");
+    }
+}
+
+#[test]
+fn a_database_with_segments_of_another_size_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = SLED_SEGMENT_BYTES / 4;
+    drop(sled::Config::new().path(dir.path()).segment_size(other).open().unwrap());
+    drop(Store::open(dir.path(), "node1").unwrap());
+    assert_eq!(segment_bytes(dir.path()), other);
 }
 
 #[test]
@@ -195,6 +238,54 @@ fn p1_a_flipped_bit_anywhere_is_found_or_does_not_matter() {
     assert!(refused > 20, "{refused} refused");
 }
 
+/// The journal that was written, and how far.
+fn written_journal(path: &Path) -> (&'static str, Vec<u8>, usize) {
+    let read = |name: &'static str| {
+        let bytes = std::fs::read(path.join(name)).unwrap();
+        let used = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
+        (name, bytes, used)
+    };
+    [read("journal-0"), read("journal-1")].into_iter().max_by_key(|(_, _, used)| *used).unwrap()
+}
+
+#[test]
+fn p1_a_journal_that_was_cut_off_anywhere_is_refused_or_whole() {
+    const COUNT: u64 = 20;
+    let dir = runtime().block_on(crashed(COUNT, 100));
+    let (file, whole, used) = written_journal(dir.path());
+    assert!(check_damaged(copy(dir.path()).path(), COUNT), "what a crash left is not damaged");
+    let mut refused = 0;
+    for point in (0..used).rev().step_by(61) {
+        let damaged = copy(dir.path());
+        std::fs::write(damaged.path().join(file), &whole[..point]).unwrap();
+        refused += u32::from(!check_damaged(damaged.path(), COUNT));
+        let damaged = copy(dir.path());
+        let mut bytes = whole.clone();
+        bytes[point] ^= 0x10;
+        std::fs::write(damaged.path().join(file), &bytes).unwrap();
+        refused += u32::from(!check_damaged(damaged.path(), COUNT));
+    }
+    assert!(refused > 40, "{refused} refused");
+}
+
+#[test]
+fn p1_what_a_crash_leaves_in_both_segments_comes_back() {
+    use crate::limits::JOURNAL_SEGMENT_BYTES;
+    const BYTES: usize = 100_000;
+    let count = (3 * JOURNAL_SEGMENT_BYTES / BYTES) as u64 + 5;
+    let dir = runtime().block_on(crashed(count, BYTES));
+    let expected: Vec<Entry> = (0..count).map(|index| entry(index, BYTES)).collect();
+    assert!(runtime().block_on(all(&mut reopened(dir.path()).unwrap())) == expected);
+}
+
+#[test]
+fn p1_entries_that_do_not_fit_a_segment_are_kept() {
+    use crate::limits::JOURNAL_SEGMENT_BYTES;
+    let dir = runtime().block_on(crashed(2, JOURNAL_SEGMENT_BYTES));
+    let mut log = reopened(dir.path()).unwrap();
+    assert!(runtime().block_on(all(&mut log)) == [0, 1].map(|n| entry(n, JOURNAL_SEGMENT_BYTES)));
+}
+
 #[test]
 fn the_state_machine_is_made_again_from_a_snapshot_when_a_row_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
@@ -221,6 +312,58 @@ fn the_state_machine_is_made_again_from_a_snapshot_when_a_row_is_damaged() {
     let (position, _) = runtime().block_on(machine.applied_state()).unwrap();
     assert_eq!((position, store.state_hash().unwrap()), (Some(id(49)), hash));
     entries(&mut machine, 50..60);
+}
+
+/// A crash leaves the rows at some earlier position; with the rest of the log they are the same.
+#[test]
+fn rows_that_a_crash_left_are_those_of_one_position() {
+    const ENTRIES: u64 = 5000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "node1").unwrap();
+    let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+    // Few heaps, so that what an entry finds depends on those before; several rows each.
+    let entries = |range: std::ops::Range<u64>| {
+        let entries: Vec<_> = range
+            .map(|index| {
+                let tags = [((index % 90).to_string(), "v".repeat(index as usize % 400))].into();
+                let heap = [(index % 7) as u8; 32];
+                let set = SetHeapTags { id: Uuid::from_u128(index.into()), heap, tags };
+                let batch = Batch::new(vec![Command::SetHeapTags(set)]);
+                Ok((Entry::new(id(index), openraft::EntryPayload::Normal(batch)), None))
+            })
+            .collect();
+        futures_util::stream::iter(entries)
+    };
+    let mut left = Vec::new();
+    let mut next = 0;
+    while next < ENTRIES {
+        let end = (next + 1 + next % 5).min(ENTRIES);
+        runtime().block_on(machine.apply(entries(next..end))).unwrap();
+        if next / 500 < end / 500 {
+            let copied = copy(dir.path());
+            std::fs::create_dir(copied.path().join(STATE)).unwrap();
+            for file in std::fs::read_dir(dir.path().join(STATE)).unwrap().flatten() {
+                if file.file_type().unwrap().is_file() {
+                    let to = copied.path().join(STATE).join(file.file_name());
+                    std::fs::copy(file.path(), to).unwrap();
+                }
+            }
+            left.push(copied);
+        }
+        next = end;
+    }
+    let hash = store.state_hash().unwrap();
+    let mut cut = 0;
+    for left in left {
+        let store = Store::open(left.path(), "node1").unwrap();
+        let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+        let (position, _) = runtime().block_on(machine.applied_state()).unwrap();
+        let next = position.map_or(0, |position| position.index() + 1);
+        cut += u32::from(next > 0 && next < ENTRIES);
+        runtime().block_on(machine.apply(entries(next..ENTRIES))).unwrap();
+        assert_eq!(store.state_hash().unwrap(), hash, "left at {next}");
+    }
+    assert!(cut > 3, "{cut} were cut off behind their beginning");
 }
 
 #[test]
@@ -288,7 +431,10 @@ enum Step {
     Append(u8),
     Truncate(u8),
     Purge(u8),
+    /// Purged beyond the end, as when a snapshot comes in.
+    Skip(u8),
     Reopen,
+    Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -296,17 +442,19 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1_u8..20).prop_map(Step::Append),
         1 => (0_u8..10).prop_map(Step::Truncate),
         1 => (0_u8..10).prop_map(Step::Purge),
+        1 => (1_u8..10).prop_map(Step::Skip),
         1 => Just(Step::Reopen),
+        2 => Just(Step::Crash),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn the_log_holds_what_a_list_would(steps in prop::collection::vec(step(), 1..25)) {
         let runtime = runtime();
-        let dir = tempfile::tempdir().unwrap();
+        let mut dir = tempfile::tempdir().unwrap();
         let mut log = Some(reopened(dir.path()).unwrap());
         // First index and contents.
         let (mut first, mut model) = (0_u64, Vec::<Entry>::new());
@@ -335,9 +483,26 @@ proptest! {
                         runtime.block_on(store.purge(id(first - 1))).unwrap();
                     }
                 }
+                Step::Skip(count) => {
+                    first = next + u64::from(count);
+                    model.clear();
+                    runtime.block_on(store.purge(id(first - 1))).unwrap();
+                }
                 Step::Reopen => {
                     drop(log.take());
                     log = Some(reopened(dir.path()).unwrap());
+                }
+                Step::Crash => {
+                    let left = copy(dir.path());
+                    drop(log.take());
+                    dir = left;
+                    let store = log.insert(reopened(dir.path()).unwrap());
+                    // What was purged may be there again, in front.
+                    let entries = runtime.block_on(all(store));
+                    let again = entries.len() - model.len();
+                    prop_assert_eq!(&entries[again..], &model);
+                    first -= again as u64;
+                    model = entries;
                 }
             }
             let store = log.as_mut().unwrap();

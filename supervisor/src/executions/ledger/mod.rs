@@ -3,20 +3,24 @@
 //!
 //! # Contract
 //! * A script runs here only after its [`Submit`](command::Submit) is committed with this node as
-//!   owner, or after the cluster has given it to this node.
+//!   owner, or after the cluster has given it to this node. A node that stops commits what is
+//!   submitted to it with another node as owner, and gives away what it has ([`handover`]).
 //! * Nobody hears an outcome that is not committed. What counts is the row: when it was ended by
 //!   another attempt, that is the outcome here as well.
 //! * An execution that runs elsewhere is shown by a mirror: console text comes from its owner while
 //!   it runs, its end from the row.
 
 mod complete;
+mod handover;
 mod lookup;
 mod mirror;
+mod quarantine;
 mod submit;
 mod text;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +33,9 @@ use tokio::sync::watch as channel;
 use uuid::Uuid;
 
 pub(super) use self::complete::complete;
+pub(super) use self::handover::{give_running, give_waiting};
 pub(super) use self::lookup::{cancel, find, get, list};
+pub(super) use self::quarantine::{died, lift};
 pub(super) use self::submit::submit;
 pub(super) use self::watch::attach;
 use super::Shared;
@@ -43,6 +49,8 @@ pub struct Ledger {
     inner: Mutex<Inner>,
     /// Counts changes of executions, for those who wait for one.
     changed: channel::Sender<u64>,
+    /// Counts what was given to other nodes, so that it goes round.
+    turn: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +66,13 @@ struct Inner {
 impl Ledger {
     /// Over this node of the cluster.
     pub fn new(node: Node) -> Self {
-        Self { node, inner: Mutex::default(), changed: channel::Sender::new(0) }
+        let changed = channel::Sender::new(0);
+        Self { node, inner: Mutex::default(), changed, turn: AtomicUsize::new(0) }
+    }
+
+    /// The node of the cluster.
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     fn row(&self, id: Uuid) -> Result<Option<ExecutionRow>, StateError> {
@@ -70,12 +84,14 @@ impl Ledger {
     }
 }
 
-fn ms(time: SystemTime) -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn ms(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn time(ms: u64) -> SystemTime {
+/// A time so many milliseconds after the beginning of 1970.
+pub(super) fn time(ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
 }
 

@@ -1,53 +1,104 @@
 //! A submission, from a place in the queue to the queue.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use mcp_v8_cluster::command::{self, Command, PartKind, Reply};
+use mcp_v8_cluster::command::{self, Command, Owner, PartKind, Reply};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::text::{PutError, put};
 use super::watch::look;
-use super::{abandon, begin, ms};
-use crate::executions::Shared;
+use super::{Ledger, abandon, begin, ms};
 use crate::executions::execution::{Execution, Lease};
 use crate::executions::quarantine::CodeHash;
 use crate::executions::queue::Queued;
 use crate::executions::registry::Digest;
 use crate::executions::submit::{Bounds, SubmitError};
+use crate::executions::{Executions, Shared};
 
-/// Commits a submission and queues it.
+/// Commits a submission and queues it, here or, when this node stops, on another.
 pub(in crate::executions) async fn submit(
-    shared: &Arc<Shared>,
+    executions: &Executions,
     code: Arc<String>,
     hash: Option<CodeHash>,
     bounds: Bounds,
     key: Option<(String, Digest)>,
 ) -> Result<Arc<Execution>, SubmitError> {
+    let shared = &executions.shared;
+    // Before it is asked whether this node stops: a drain waits for this one, or it goes elsewhere.
+    let mut counted = Some(Counted::new(shared));
+    match executions.check_open(hash) {
+        // Whoever takes it looks at the code before it runs.
+        Err(SubmitError::ShuttingDown) if has_taker(shared) => counted = None,
+        open => open?,
+    }
     shared.queue.reserve(code.len()).map_err(|waiting| SubmitError::Overloaded { waiting })?;
     let place = Place { shared: Arc::clone(shared), code_bytes: Some(code.len()) };
     // Goes on when the caller goes away: what is committed runs.
-    let committing = tokio::spawn(commit(place, code, hash, bounds, key));
-    let id = match committing.await {
+    let committing = tokio::spawn(async move {
+        let committed = commit(place, code, hash, bounds, key).await;
+        drop(counted);
+        committed
+    });
+    let submitted = match committing.await {
         Ok(committed) => committed?,
         Err(error) => return Err(SubmitError::Cluster(error.to_string())),
     };
-    match id {
+    match submitted {
         Submitted::Here(execution) => Ok(execution),
-        Submitted::Before(id) => {
-            let found = super::lookup::known(shared, id).await;
-            let found = found.map_err(|error| SubmitError::Cluster(error.to_string()))?;
-            found.ok_or_else(|| SubmitError::Cluster("the first execution is forgotten".to_owned()))
+        Submitted::Before(id) => find(shared, id).await,
+        Submitted::Elsewhere(id, place) => {
+            let execution = find(shared, id).await?;
+            // It keeps its place in this queue until its end: a node that stops sends the others
+            // no more than it would take itself.
+            let kept = Arc::clone(&execution);
+            tokio::spawn(async move {
+                kept.finished().await;
+                drop(place);
+            });
+            Ok(execution)
         }
     }
+}
+
+fn has_taker(shared: &Shared) -> bool {
+    shared.ledger.as_ref().is_some_and(|ledger| !ledger.takers().is_empty())
+}
+
+/// An execution that is in the rows.
+async fn find(shared: &Arc<Shared>, id: Uuid) -> Result<Arc<Execution>, SubmitError> {
+    let found = super::lookup::known(shared, id).await;
+    let found = found.map_err(|error| SubmitError::Cluster(error.to_string()))?;
+    found.ok_or_else(|| SubmitError::Cluster("the execution is forgotten".to_owned()))
 }
 
 enum Submitted {
     /// A new one.
     Here(Arc<Execution>),
+    /// A new one that another node runs.
+    Elsewhere(Uuid, Place),
     /// One that was accepted under the same key.
     Before(Uuid),
+}
+
+/// A submission that a drain waits for.
+struct Counted {
+    shared: Arc<Shared>,
+}
+
+impl Counted {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.active.send_modify(|active| *active += 1);
+        Self { shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.shared.active.send_modify(|active| *active -= 1);
+    }
 }
 
 /// A place in the queue, given back unless it is used.
@@ -83,6 +134,24 @@ impl Drop for Submitting {
 /// How long a submission waits for its node to be let in.
 const OWNER_WAIT: Duration = Duration::from_secs(2);
 
+/// How often a submission to a node that stops is offered to others, should they stop as well.
+const OFFERS_MAX: usize = 8;
+
+fn unavailable(problem: impl std::fmt::Display) -> SubmitError {
+    SubmitError::Cluster(problem.to_string())
+}
+
+/// Who runs what is submitted now: this node, or another when this one stops.
+async fn runner(shared: &Shared, ledger: &Ledger) -> Result<Owner, SubmitError> {
+    if shared.closing.load(Ordering::SeqCst) {
+        return ledger.taker().ok_or(SubmitError::ShuttingDown);
+    }
+    ledger.node.owner_within(OWNER_WAIT).await.ok_or_else(|| {
+        let reasons = ledger.node.not_ready().join("; ");
+        unavailable(format!("this node has no place in the cluster yet: {reasons}"))
+    })
+}
+
 async fn commit(
     mut place: Place,
     code: Arc<String>,
@@ -92,24 +161,15 @@ async fn commit(
 ) -> Result<Submitted, SubmitError> {
     let shared = Arc::clone(&place.shared);
     let Some(ledger) = &shared.ledger else {
-        return Err(SubmitError::Cluster("there is no cluster".to_owned()));
+        return Err(unavailable("there is no cluster"));
     };
     let node = &ledger.node;
-    let unavailable = |problem: String| SubmitError::Cluster(problem);
-    let Some(owner) = node.owner_within(OWNER_WAIT).await else {
-        let reasons = node.not_ready().join("; ");
-        return Err(unavailable(format!("this node has no place in the cluster yet: {reasons}")));
-    };
     let (id, accepted_at) = (Uuid::now_v7(), SystemTime::now());
     ledger.inner.lock().submitting.insert(id);
     let _submitting = Submitting { shared: Arc::clone(&shared), id };
-    let text = put(node, id, 0, PartKind::Code, &code).await.map_err(|error| match error {
-        PutError::Failed(problem) => unavailable(problem),
-        PutError::Over => unavailable("its id is taken".to_owned()),
-    })?;
-    let submit = command::Submit {
+    let mut submit = command::Submit {
         execution: id,
-        owner: owner.clone(),
+        owner: runner(&shared, ledger).await?,
         accepted_ms: ms(accepted_at),
         key: key
             .as_ref()
@@ -119,20 +179,39 @@ async fn commit(
             heap_bytes: bounds.heap_bytes,
             console_bytes: bounds.console_bytes,
         },
-        code: text,
+        code: command::Text::Parts(0),
     };
-    let proposed = node.propose(Command::Submit(submit)).await;
-    match proposed.map_err(|error| unavailable(error.to_string()))?.reply {
-        Reply::Accepted(accepted) if accepted == id => {}
-        Reply::Accepted(first) => return Ok(Submitted::Before(first)),
-        Reply::KeyConflict => return Err(SubmitError::KeyConflict),
-        Reply::Fenced => {
-            let problem = "the cluster had declared this node lost; it is coming back";
-            return Err(unavailable(problem.to_owned()));
+    let mut offers = 0;
+    let accepted = loop {
+        offers += 1;
+        submit.code =
+            put(node, id, 0, PartKind::Code, &code).await.map_err(|error| match error {
+                PutError::Failed(problem) => unavailable(problem),
+                PutError::Over => unavailable("its id is taken"),
+            })?;
+        let proposed = node.propose(Command::Submit(submit.clone())).await.map_err(unavailable)?;
+        match proposed.reply {
+            Reply::Accepted(accepted) if accepted == id => break proposed.index,
+            Reply::Accepted(first) => return Ok(Submitted::Before(first)),
+            Reply::KeyConflict => return Err(SubmitError::KeyConflict),
+            // Whoever was to run it has gone, which is seen here once this is applied.
+            Reply::Fenced if shared.closing.load(Ordering::SeqCst) && offers < OFFERS_MAX => {
+                node.applied_to(proposed.index).await.map_err(unavailable)?;
+                submit.owner = runner(&shared, ledger).await?;
+            }
+            Reply::Fenced => {
+                return Err(unavailable(
+                    "the cluster had declared this node lost; it is coming back",
+                ));
+            }
+            other => return Err(unavailable(format!("an answer to another question: {other:?}"))),
         }
-        other => return Err(unavailable(format!("an answer to another question: {other:?}"))),
+    };
+    if submit.owner.node != node.name() {
+        node.applied_to(accepted).await.map_err(unavailable)?;
+        return Ok(Submitted::Elsewhere(id, place));
     }
-    let lease = Lease { owner, attempt: 1 };
+    let lease = Lease { owner: submit.owner, attempt: 1 };
     let key = key.map(|(text, _)| text);
     let execution = Arc::new(Execution::accepted(id, key, accepted_at, Some(lease)));
     begin(&shared, ledger, &execution);

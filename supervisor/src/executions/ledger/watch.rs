@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::mirror::{Call, output};
+use super::quarantine::refresh;
 use super::{Ledger, abandon, begin, time};
 use crate::executions::execution::{Execution, Lease, StopCause};
 use crate::executions::queue::Queued;
@@ -29,6 +30,8 @@ pub(in crate::executions) fn attach(shared: &Arc<Shared>) {
     let Some(ledger) = &shared.ledger else { return };
     let watcher = Watcher { shared: Arc::downgrade(shared), runtime: Handle::current() };
     ledger.node.attach(Arc::new(watcher));
+    // What was applied before anybody heard of it.
+    refresh(shared, ledger);
 }
 
 /// Looks at an execution that has changed.
@@ -41,10 +44,14 @@ pub(super) fn look(runtime: &Handle, shared: &Arc<Shared>, ledger: &Ledger, id: 
         inner.running.get(&id).cloned()
     };
     let Ok(Some(row)) = ledger.row(id) else { return };
+    let lease = Lease { owner: row.owner.clone(), attempt: row.attempt };
     if row.end.is_some() {
+        // By another attempt, if it still runs here.
+        if let Some(stale) = running.filter(|running| running.lease() != Some(&lease)) {
+            abandon_on(runtime, shared, stale);
+        }
         return;
     }
-    let lease = Lease { owner: row.owner.clone(), attempt: row.attempt };
     match running {
         Some(running) if running.lease() == Some(&lease) => {
             if row.cancelled {
@@ -126,12 +133,16 @@ impl Application for Watcher {
                 look(&self.runtime, &shared, ledger, *id);
             }
         }
+        if changes.contains(&Change::Quarantine) {
+            refresh(&shared, ledger);
+        }
         ledger.changed.send_modify(|count| *count += 1);
     }
 
     fn replaced(&self) {
         let Some(shared) = self.shared.upgrade() else { return };
         let Some(ledger) = &shared.ledger else { return };
+        refresh(&shared, ledger);
         match rows::running(&ledger.node.rows()) {
             Ok(running) => {
                 for (id, _) in running {

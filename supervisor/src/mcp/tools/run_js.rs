@@ -131,7 +131,7 @@ pub(super) async fn call(
                 let _ = app.executions.cancel(&execution.id().to_string()).await;
             }
         }
-        _ = tokio::time::timeout(wait.duration(), following) => {}
+        () = wait.bound(&app.executions, following) => {}
     }
     if let Some(on_drop) = on_drop {
         on_drop.disarm();

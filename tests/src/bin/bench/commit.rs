@@ -7,23 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use mcp_v8_tests::{binary, free_port, until};
+use mcp_v8_tests::{free_port, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::Options;
 use crate::load::{at_share, ms};
+use crate::nodes::{NODES, Nodes};
 
 const VALUE_BYTES: usize = 255;
-const NODES: usize = 3;
 
-/// Three processes of one cluster.
+/// Three members of etcd, which end when this is dropped.
 struct Members {
     children: Vec<Child>,
     /// Where each serves clients.
     urls: Vec<String>,
-    /// What each is called.
-    names: Vec<String>,
     _dir: TempDir,
 }
 
@@ -36,51 +34,6 @@ impl Drop for Members {
     }
 }
 
-/// Our three nodes.
-async fn ours() -> (Members, usize) {
-    let dir = tempfile::tempdir().unwrap();
-    let ports: Vec<(u16, u16)> = (0..NODES).map(|_| (free_port(), free_port())).collect();
-    let mut members =
-        Members { children: Vec::new(), urls: Vec::new(), names: Vec::new(), _dir: dir };
-    for (at, (http, cluster)) in ports.iter().enumerate() {
-        let others = ports.iter().enumerate().filter(|(other, _)| *other != at);
-        let peers: Vec<String> = others
-            .map(|(other, (_, port))| format!("node{}@127.0.0.1:{port}", other + 1))
-            .collect();
-        let name = format!("node{}", at + 1);
-        let child = Command::new(binary("mcp-v8"))
-            .arg(format!("--http-port={http}"))
-            .arg(format!("--cluster-port={cluster}"))
-            .arg(format!("--node-id={name}"))
-            .arg(format!("--advertise-addr=127.0.0.1:{cluster}"))
-            .arg(format!("--peers={}", peers.join(",")))
-            .arg(format!("--session-db-path={}", members._dir.path().display()))
-            .arg("--bind-host=127.0.0.1")
-            .env("RUST_LOG", "error")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        members.children.push(child);
-        members.urls.push(format!("http://127.0.0.1:{http}"));
-        members.names.push(name);
-    }
-    let client = mcp_v8_tests::client();
-    let leader = until("a leader that all are ready under", || async {
-        let mut leader = None;
-        for url in &members.urls {
-            let answer = client.get(format!("{url}/raft/status")).send().await.ok()?;
-            if !answer.status().is_success() {
-                return None;
-            }
-            leader = answer.json::<Value>().await.ok()?["leader_id"].as_str().map(str::to_owned);
-        }
-        let leader = leader?;
-        members.names.iter().position(|name| *name == leader)
-    })
-    .await;
-    (members, leader)
-}
-
 /// Three members of etcd.
 async fn etcd() -> (Members, usize) {
     let dir = tempfile::tempdir().unwrap();
@@ -90,8 +43,7 @@ async fn etcd() -> (Members, usize) {
         .enumerate()
         .map(|(at, (_, peer))| format!("node{}=http://127.0.0.1:{peer}", at + 1))
         .collect();
-    let mut members =
-        Members { children: Vec::new(), urls: Vec::new(), names: Vec::new(), _dir: dir };
+    let mut members = Members { children: Vec::new(), urls: Vec::new(), _dir: dir };
     for (at, (client, peer)) in ports.iter().enumerate() {
         let name = format!("node{}", at + 1);
         let (client, peer) =
@@ -110,7 +62,6 @@ async fn etcd() -> (Members, usize) {
             .expect("etcd: apt-get install etcd-server");
         members.children.push(child);
         members.urls.push(client);
-        members.names.push(name);
     }
     let http = mcp_v8_tests::client();
     let leader = until("a leader of etcd", || async {
@@ -222,16 +173,19 @@ pub async fn run(options: &Options) {
     println!("|---|---|---|---|---|---|");
     disk(options);
     // One after the other: each has the machine to itself.
-    for kind in [Kind::Ours, Kind::Etcd] {
-        let ((members, leader), name) = match kind {
-            Kind::Ours => (ours().await, "mcp-v8"),
-            Kind::Etcd => (etcd().await, "etcd"),
-        };
-        let follower = &members.urls[(leader + 1) % NODES];
-        let leader = &members.urls[leader];
-        row(&format!("{name}, at the leader"), kind, leader, 1, options).await;
-        row(&format!("{name}, at a follower"), kind, follower, 1, options).await;
-        row(&format!("{name}, at the leader"), kind, leader, 64, options).await;
-        row(&format!("{name}, at a follower"), kind, follower, 64, options).await;
+    let (nodes, leader) = Nodes::start().await;
+    let urls: Vec<String> = (0..NODES).map(|at| nodes.url(at)).collect();
+    rows("mcp-v8", Kind::Ours, &urls, leader, options).await;
+    drop(nodes);
+    let (members, leader) = etcd().await;
+    rows("etcd", Kind::Etcd, &members.urls, leader, options).await;
+}
+
+async fn rows(name: &str, kind: Kind, urls: &[String], leader: usize, options: &Options) {
+    let places = [("leader", &urls[leader]), ("follower", &urls[(leader + 1) % NODES])];
+    for clients in [1, 64] {
+        for (place, url) in places {
+            row(&format!("{name}, at the {place}"), kind, url, clients, options).await;
+        }
     }
 }

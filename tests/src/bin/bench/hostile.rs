@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mcp_v8_supervisor::limits::{QUARANTINE_DEATHS, RETAINED_EXECUTIONS_MAX};
+use mcp_v8_cluster::limits::QUARANTINE_DEATHS;
+use mcp_v8_supervisor::limits::RETAINED_EXECUTIONS_MAX;
 use mcp_v8_tests::{
     Server, anonymous_memory_bytes, cpu_seconds, descriptors, signal_process, until,
 };

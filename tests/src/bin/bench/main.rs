@@ -4,6 +4,8 @@
 //! mcp-v8-bench exec [--seconds N] [--only NAME]           closed loops of 1+1, and memory
 //! mcp-v8-bench cpu [--rounds N] [--only NAME]             scripts that calculate, with isolation and without
 //! mcp-v8-bench commit [--seconds N] [--only NAME]         commits over three nodes, beside etcd
+//! mcp-v8-bench cluster [--kills N] [--stops N] [--freezes N] [--behind N] [--entries N] [--only NAME]
+//!                                                         nodes that are killed, stopped, behind, frozen
 //! mcp-v8-bench hostile [--executions N] [--clients N]     normal scripts while others attack
 //! mcp-v8-bench heap [--seconds N] [--only NAME]           steps of sessions: time and bytes
 //! mcp-v8-bench kill [--tries N] [--only NAME]             how late the answer at a time limit is
@@ -17,6 +19,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bare;
+mod cluster;
 mod commit;
 mod cpu;
 mod exec;
@@ -25,12 +28,14 @@ mod hostile;
 mod kill;
 mod load;
 mod memory;
+mod nodes;
 mod processes;
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|heap|hostile|kill [--seconds N] [--rounds N] \
-                     [--executions N] [--clients N] [--tries N] [--only PART OF A NAME]";
+const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|cluster|heap|hostile|kill [--seconds N] \
+                     [--rounds N] [--executions N] [--clients N] [--tries N] [--kills N] [--stops N] \
+                     [--freezes N] [--behind N] [--entries N] [--only PART OF A NAME]";
 
 /// What was asked for.
 struct Options {
@@ -39,6 +44,11 @@ struct Options {
     executions: usize,
     clients: usize,
     tries: usize,
+    kills: usize,
+    stops: usize,
+    freezes: usize,
+    behind: u64,
+    entries: u64,
     only: String,
 }
 
@@ -57,6 +67,11 @@ async fn main() {
         executions: 100_000,
         clients: 16,
         tries: 200,
+        kills: 10,
+        stops: 5,
+        freezes: 3,
+        behind: 20_000,
+        entries: 100_000,
         only: String::new(),
     };
     let mut family = String::new();
@@ -70,6 +85,11 @@ async fn main() {
             "--executions" => options.executions = number(value()),
             "--clients" => options.clients = number(value()),
             "--tries" => options.tries = number(value()),
+            "--kills" => options.kills = number(value()),
+            "--stops" => options.stops = number(value()),
+            "--freezes" => options.freezes = number(value()),
+            "--behind" => options.behind = number(value()) as u64,
+            "--entries" => options.entries = number(value()) as u64,
             "--only" => options.only = value(),
             _ => family = argument,
         }
@@ -77,6 +97,7 @@ async fn main() {
     match family.as_str() {
         "exec" => exec::run(&options).await,
         "commit" => commit::run(&options).await,
+        "cluster" => cluster::run(&options).await,
         "cpu" => cpu::run(&options).await,
         "heap" => heap::run(&options).await,
         "hostile" => hostile::run(&options).await,

@@ -1,25 +1,25 @@
 //! The routes of the cluster port.
 //!
-//! `GET /raft/status`, `POST /raft/join`, `POST /raft/leave`, `POST /raft/transfer-leader`, and
-//! `GET /raft/stream`, where connections between nodes begin. There is no route that writes state.
+//! `GET /raft/status`, `POST /raft/join`, `POST /raft/leave`, `POST /raft/transfer-leader`,
+//! `GET /raft/backup`, and `GET /raft/stream`, where connections between nodes begin. There is no
+//! route that writes state. Who may use which is decided in [`guard`], before any of them.
 
-use std::sync::Arc;
+mod backup;
+mod guard;
+mod stream;
 
-use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::net::server;
-use crate::node::JoinBody;
 use crate::node::status::Status;
-use crate::node::{HELLO, MembershipError, Node, PROTOCOL, STREAM_PATH, hello_header, read_hello};
+use crate::node::{JoinBody, MembershipError, Node, STREAM_PATH};
 
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -31,7 +31,9 @@ pub fn router(node: Node) -> Router {
         .route("/raft/join", post(join))
         .route("/raft/leave", post(leave))
         .route("/raft/transfer-leader", post(transfer))
-        .route(STREAM_PATH, get(stream))
+        .route("/raft/backup", get(backup::backup))
+        .route(STREAM_PATH, get(stream::stream))
+        .route_layer(middleware::from_fn_with_state(node.clone(), guard::guard))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(node)
 }
@@ -89,42 +91,4 @@ async fn transfer(
         Ok(Json(body)) => changed(node.transfer_to(body.to.as_deref()).await),
         Err(error) => refusal(error.status(), error.body_text()),
     }
-}
-
-/// Begins a connection between nodes.
-async fn stream(State(node): State<Node>, headers: HeaderMap, mut request: Request) -> Response {
-    let asked = headers.get(header::UPGRADE).is_some_and(|value| value == PROTOCOL);
-    if !asked {
-        let problem = format!("connections between nodes: Upgrade: {PROTOCOL}");
-        return refusal(StatusCode::UPGRADE_REQUIRED, problem);
-    }
-    let hello = match read_hello(&headers) {
-        Ok(hello) => hello,
-        Err(problem) => return refusal(StatusCode::BAD_REQUEST, problem),
-    };
-    if let Err(error) = node.admit(&hello).await {
-        tracing::debug!(caller = hello.name, %error, "a node was refused");
-        return refusal(StatusCode::FORBIDDEN, error);
-    }
-    let upgrade = hyper::upgrade::on(&mut request);
-    let answers = Arc::new(node.answers());
-    let serving = node.clone();
-    node.spawn_connection(async move {
-        match upgrade.await {
-            Ok(upgraded) => {
-                let stream = Box::new(TokioIo::new(upgraded));
-                if let Err(error) = server::serve(stream, answers, serving.stopping()).await {
-                    tracing::debug!(caller = hello.name, %error, "a connection has ended");
-                }
-            }
-            Err(error) => tracing::debug!(%error, "a connection did not come about"),
-        }
-    });
-    Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "upgrade")
-        .header(header::UPGRADE, PROTOCOL)
-        .header(HELLO, hello_header(&node.hello()))
-        .body(Body::empty())
-        .unwrap_or_else(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, error))
 }

@@ -1,0 +1,79 @@
+//! How executions stop with their server.
+//!
+//! # Contract
+//! * From [`Executions::close`] on nothing new runs here. Where other nodes take executions, what is
+//!   submitted is committed with one of them as its owner, and its caller is answered from here as if
+//!   it had run here; where none does, it is refused. Executions that only this server knows
+//!   (`--stateless`) are accepted until it drains.
+//! * [`Executions::drain`] lets what runs end. Where other nodes take executions, what waits for a
+//!   worker goes to them at once, and so does what still runs when the time is over; it runs again
+//!   there, as another attempt. Where none does, what waits runs here, and what does not end in time
+//!   ends with the error `shutting_down`.
+//! * Whoever waits here for an execution that another node has taken over goes on waiting, until it
+//!   has ended there or [`Executions::end_waits`]: then they hear that it still runs.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Executions, StopCause, ledger};
+use crate::limits::STOP_MAX;
+
+impl Executions {
+    /// Begins to stop: this server should get no traffic any more.
+    pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Executions::close`] was called.
+    pub fn closing(&self) -> bool {
+        self.shared.closing.load(Ordering::SeqCst)
+    }
+
+    /// Whether other nodes know of what runs here.
+    pub fn are_replicated(&self) -> bool {
+        self.shared.ledger.is_some()
+    }
+
+    /// Closes; returns once nothing runs or waits here any more, shortly after `patience` at the
+    /// latest.
+    pub async fn drain(&self, patience: Duration) {
+        self.close();
+        {
+            // An admission in memory sees this, or has counted what it admitted.
+            let _admission = self.shared.registry.lock();
+            self.shared.draining.store(true, Ordering::SeqCst);
+        }
+        tokio::select! {
+            idle = tokio::time::timeout(patience, self.idle()) => if idle.is_ok() { return },
+            () = ledger::give_waiting(&self.shared) => {}
+        }
+        // Whatever this does not reach is stopped.
+        let _ = tokio::time::timeout(STOP_MAX, ledger::give_running(&self.shared)).await;
+        let rows = self.shared.registry.lock().all();
+        for row in rows {
+            // What another node has got is not ours to end.
+            if self.shared.ledger.is_none() || row.runs_here() {
+                // One that has just ended needs no stop.
+                let _ = self.stop(&row, StopCause::ShuttingDown);
+            }
+        }
+        // They end within the kill grace; a stop must not hang on one that does not.
+        let _ = tokio::time::timeout(STOP_MAX, self.idle()).await;
+    }
+
+    async fn idle(&self) {
+        let mut active = self.shared.active.subscribe();
+        // The sender lives as long as `self`.
+        let _ = active.wait_for(|active| *active == 0).await;
+    }
+
+    /// Lets nobody wait for an execution any more: they hear where it stands.
+    pub fn end_waits(&self) {
+        self.shared.hurry.cancel();
+    }
+
+    /// Returns after [`Executions::end_waits`].
+    pub(super) async fn waits_ended(&self) {
+        self.shared.hurry.cancelled().await;
+    }
+}
