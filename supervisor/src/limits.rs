@@ -107,6 +107,11 @@ pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
 /// Heaps that stand on one another on the disk: each takes as much as it differs from the one below,
 /// and reading the last one reads all.
 pub const HEAP_DEPTH_MAX: u8 = 16;
+/// Connections of one address to the cluster port. A node has some ten to each other one.
+pub const CLUSTER_CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+
+/// How long whoever has connected to the cluster port may take nothing of what is sent to them.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
 /// How long a death that a script caused may take to be counted in the whole cluster before the answer
 /// goes out without.
@@ -124,6 +129,10 @@ pub const DRAIN_SECS_MAX: u64 = EXECUTION_TIMEOUT_SECS_MAX;
 /// How long a node that stops waits, after its own scripts have ended, for those that others have
 /// taken over from it: whoever waits here for one hears its end.
 pub const ANSWERS_MAX: Duration = Duration::from_secs(30);
+
+/// How long a connection that has no request under way stays open when its server stops: one may be on
+/// its way.
+pub const LAST_REQUEST_MAX: Duration = Duration::from_millis(300);
 
 /// How long a node says that it is not ready before it takes no more connections, at least: load
 /// balancers look every second or so, and send requests until they have looked.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use mcp_v8_cluster::node::{Node, StartError};
 use mcp_v8_cluster::store::{LockError, OpenError};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,9 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Texts, VERSION};
 use crate::cli::Args;
 use crate::executions::{Executions, Settings};
+use crate::http::cluster_entrance::ClusterEntrance;
 use crate::http::serve::{Anybody, BindError, bind, serve};
-use crate::http::{self, ClusterEntrance, Guard};
+use crate::http::{self, Guard};
 use crate::limits::{CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX};
 use crate::mcp;
 use crate::metrics;
@@ -179,9 +181,9 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
             let peer_auth = node.auth().credentials.method();
             tracing::info!(node = node.name(), %address, peer_auth, "cluster port open");
         }
-        let router = http::cluster_router(Arc::clone(&app), node.clone());
+        let router = http::cluster_router(Arc::clone(&app), node.clone(), Handle::current());
         // Until the node itself has stopped.
-        let entrance = ClusterEntrance(node.clone());
+        let entrance = ClusterEntrance::new(node.clone(), Handle::current());
         node.handle().spawn(serve(listener, entrance, router, node.stopping()));
     }
     if let Some(listener) = http_listener {

@@ -173,6 +173,16 @@ async fn without_proof_a_cluster_says_so_loudly_and_takes_connections_of_members
     let at = |node| say_at(&cluster, node, &address(1), KNOCK);
     assert!(at(2).starts_with("HTTP/1.1 400 "), "{}", at(2));
     assert!(at(4).starts_with("HTTP/1.1 403 "), "{}", at(4));
+    // A page that an operator visits, under a name of its own that has the node's address.
+    for sent in ["origin: http://evil.example", "user-agent: Mozilla/5.0", "sec-fetch-mode: cors"] {
+        let page = format!("GET /raft/backup HTTP/1.1\r\nhost: evil.example\r\n{sent}\r\n\r\n");
+        let answer = say(&cluster, address(1), page.into_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("browser"), "{answer}");
+    }
+    // A body that does not come is not waited for.
+    let head = "POST /raft/leave HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{";
+    let answer = say_at(&cluster, 2, &address(1), head.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     // Whoever reaches it can join, as the guide has it: loudly.
     cluster.join(4, 2, &[]).await;
     cluster.agreed(&[1, 2, 3, 4]).await;

@@ -208,6 +208,8 @@ pub const PROOF_MS_MAX: u64 = 2_000;
 
 /// Callers that begin a connection and have not proven the secret yet.
 pub const STREAMS_UNPROVEN_MAX: usize = 256;
+/// Those of one address. A node begins a few at once.
+pub const STREAMS_UNPROVEN_PER_ADDRESS_MAX: usize = 16;
 
 /// How long the body of a request to the cluster port may take, in milliseconds.
 pub const BODY_READ_MS_MAX: u64 = 10_000;

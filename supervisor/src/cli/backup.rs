@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::value_parser;
-use mcp_v8_cluster::auth::{NODE_FLAGS, Sources};
-use mcp_v8_cluster::node::config::{self as node, Seed, Timing};
+use mcp_v8_cluster::node::config::{self as node, Seed};
 
 use super::args::{NODE_ID_DEFAULT, SESSION_DB_PATH_DEFAULT, peer};
 
@@ -79,18 +78,11 @@ impl RestoreArgs {
         let advertise = self.cluster_port.map(|port| {
             self.advertise_addr.clone().unwrap_or_else(|| format!("{}:{port}", self.node_id))
         });
+        let path = self.session_db_path.join(format!("cluster-{}", self.node_id));
         let config = node::Config {
-            name: self.node_id.clone(),
-            path: self.session_db_path.join(format!("cluster-{}", self.node_id)),
             advertise: advertise.unwrap_or_default(),
             peers: self.peers.clone(),
-            join: None,
-            learner: false,
-            runs_scripts: true,
-            timing: Timing::default(),
-            snapshot_entries: mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT,
-            auth: Sources::none(&NODE_FLAGS),
-            auth_required: false,
+            ..node::Config::single(&self.node_id, path)
         };
         config.check().map_err(|error| error.to_string())?;
         Ok(config)

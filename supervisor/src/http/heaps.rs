@@ -7,6 +7,7 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use mcp_v8_cluster::command::{Command, DeleteHeapTags, Reply, SetHeapTags};
+use mcp_v8_cluster::hex;
 use mcp_v8_cluster::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 use mcp_v8_cluster::node::{Node, ProposeError};
 use mcp_v8_cluster::state::heaps;
@@ -41,16 +42,8 @@ fn node(app: &App) -> Result<&Node, ApiError> {
 
 fn heap(hash: Hash) -> Result<[u8; 32], ApiError> {
     let Path(text) = hash?;
-    let error = || ApiError::bad_request("path: a heap is 64 hexadecimal digits");
-    let mut heap = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return Err(error());
-    }
-    for (byte, digits) in heap.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digit = |at: usize| char::from(digits[at]).to_digit(16).ok_or_else(error);
-        *byte = u8::try_from(digit(0)? * 16 + digit(1)?).unwrap_or_default();
-    }
-    Ok(heap)
+    hex::decode_array(text.as_bytes())
+        .ok_or_else(|| ApiError::bad_request("path: a heap is 64 hexadecimal digits"))
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> ApiError {

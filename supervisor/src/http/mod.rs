@@ -6,6 +6,7 @@
 //! * Every route is in the OpenAPI description, because both come from the same registration.
 
 pub mod body;
+pub mod cluster_entrance;
 mod error;
 mod exec;
 mod executions;
@@ -18,17 +19,16 @@ mod quarantine;
 mod raft;
 pub mod serve;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
-use mcp_v8_cluster::net::transport::Transport;
 use mcp_v8_cluster::node::Node;
-use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -38,7 +38,6 @@ use self::body::BodyBudget;
 pub use self::error::ApiError;
 pub use self::guard::Guard;
 use self::in_flight::InFlight;
-use self::serve::Entrance;
 use crate::app::SharedApp;
 use crate::limits::BODY_BYTES_MAX;
 
@@ -101,12 +100,18 @@ pub fn router(app: SharedApp, guard: Guard, in_flight: TaskTracker, transport: R
         .layer(middleware::from_fn_with_state(in_flight, in_flight::track))
 }
 
-/// The routes of the cluster port: those of the node, health and metrics.
-pub fn cluster_router(app: SharedApp, node: Node) -> Router {
+/// The routes of the cluster port: those of the node, and health and metrics, which are put together
+/// on the threads of `serving` so that whoever asks for them holds up nothing of Raft's.
+pub fn cluster_router(app: SharedApp, node: Node, serving: Handle) -> Router {
+    let elsewhere = move |request: Request, next: Next| {
+        let answering = serving.spawn(next.run(request));
+        async move { answering.await.unwrap_or_else(|error| failed(&error)) }
+    };
     let health = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route_layer(middleware::from_fn(elsewhere))
         .with_state(app);
     mcp_v8_cluster::http::router(node)
         .merge(health)
@@ -114,22 +119,8 @@ pub fn cluster_router(app: SharedApp, node: Node) -> Router {
         .method_not_allowed_fallback(no_method)
 }
 
-/// The entrance of the cluster port: TLS where it is configured; who calls is noted for the routes.
-#[derive(Debug, Clone)]
-pub struct ClusterEntrance(pub Node);
-
-impl Entrance for ClusterEntrance {
-    type Stream = Transport;
-
-    async fn enter(
-        self,
-        stream: TcpStream,
-        from: SocketAddr,
-        router: Router,
-    ) -> Option<(Transport, Router)> {
-        let (stream, caller) = Transport::accept(self.0.auth(), stream, from).await?;
-        Some((stream, router.layer(Extension(caller))))
-    }
+fn failed(error: &tokio::task::JoinError) -> Response {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
 }
 
 async fn no_route(method: Method, uri: Uri) -> ApiError {

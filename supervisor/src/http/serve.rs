@@ -6,7 +6,8 @@
 //! * A client that does not finish its request head within [`HEADER_READ_MAX`] is closed.
 //! * What a connection passes through before its first request, such as TLS, happens beside the
 //!   accepting and holds nobody up ([`Entrance`]).
-//! * On shutdown: no new connections, idle ones are closed, requests under way finish within
+//! * On shutdown: no new connections; those that wait in the backlog and those that exist have
+//!   [`LAST_REQUEST_MAX`] for a request, then idle ones are closed; requests under way finish within
 //!   [`CONNECTION_DRAIN_MAX`].
 
 use std::io;
@@ -16,16 +17,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::limits::{CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, HEADER_READ_MAX};
+use crate::limits::{CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, HEADER_READ_MAX, LAST_REQUEST_MAX};
 
 /// Why a listener cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +124,7 @@ pub async fn serve(
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_MAX);
     let open = TaskTracker::new();
+    let connections = Connections { builder, entrance, router, stop: stop.clone(), open };
     loop {
         let next = async {
             // The semaphore is never closed.
@@ -142,19 +145,49 @@ pub async fn serve(
                 continue;
             }
         };
+        connections.take(stream, from, permit);
+    }
+    // Who has connected by now is answered; later ones are refused when the listener is gone.
+    while let Some(Ok((stream, from))) = listener.accept().now_or_never() {
+        connections.take(stream, from, None);
+    }
+    drop(listener);
+    connections.open.close();
+    if tokio::time::timeout(CONNECTION_DRAIN_MAX, connections.open.wait()).await.is_err() {
+        tracing::debug!("connections were still open at the end");
+    }
+}
+
+/// What every connection of a listener has in common.
+struct Connections<E> {
+    builder: Builder,
+    entrance: E,
+    router: Router,
+    stop: CancellationToken,
+    open: TaskTracker,
+}
+
+impl<E: Entrance> Connections<E> {
+    /// Serves a connection, which gives its place back at its end.
+    fn take(&self, stream: TcpStream, from: SocketAddr, place: Option<OwnedSemaphorePermit>) {
         // Small answers must not wait for more data; an error only costs latency.
         let _ = stream.set_nodelay(true);
-        let entering = entrance.clone().enter(stream, from, router.clone());
-        let (builder, stop) = (builder.clone(), stop.clone());
-        open.spawn(async move {
+        let entering = self.entrance.clone().enter(stream, from, self.router.clone());
+        let (builder, stop) = (self.builder.clone(), self.stop.clone());
+        self.open.spawn(async move {
             let Some((stream, router)) = entering.await else { return };
             let service = TowerToHyperService::new(router);
             let connection =
                 builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let mut connection = pin!(connection);
+            let stopping = async {
+                stop.cancelled().await;
+                // A request may be on its way to a server that looked well when it was sent.
+                tokio::time::sleep(LAST_REQUEST_MAX).await;
+            };
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = stop.cancelled() => {
+                () = stopping => {
                     // The request under way is answered, then it closes.
                     connection.as_mut().graceful_shutdown();
                     connection.await
@@ -163,12 +196,7 @@ pub async fn serve(
             if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
-            drop(permit);
+            drop(place);
         });
-    }
-    drop(listener);
-    open.close();
-    if tokio::time::timeout(CONNECTION_DRAIN_MAX, open.wait()).await.is_err() {
-        tracing::debug!("connections were still open at the end");
     }
 }

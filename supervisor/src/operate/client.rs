@@ -4,13 +4,14 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_v8_cluster::auth::proof::{self, NONCE, Nonce, PROOF, Signed};
+use mcp_v8_cluster::auth::proof::{self, Asked, NONCE, PROOF, Signed};
 use mcp_v8_cluster::auth::{AuthError, Credentials, Sources, now_ms};
 use mcp_v8_cluster::backup::restore::RestoreError;
 use mcp_v8_cluster::backup::save::SaveError;
 use mcp_v8_cluster::backup::stopped::StoppedError;
 use mcp_v8_cluster::backup::{FileError, Summary};
 use mcp_v8_cluster::hex;
+use mcp_v8_cluster::limits::STATUS_BYTES_MAX;
 use mcp_v8_cluster::net::ask::{AskError, check_answer, check_file, said};
 use mcp_v8_cluster::node::config::check_address;
 use mcp_v8_cluster::node::status::Status;
@@ -112,7 +113,7 @@ impl OperateError {
 /// What a file that came is proven with.
 #[derive(Debug)]
 pub struct FileProof {
-    nonce: Option<Nonce>,
+    asked: Option<Asked>,
     proof: Option<Vec<u8>>,
 }
 
@@ -131,7 +132,9 @@ impl Client {
         let credentials = Credentials::load(sources, None)?;
         // Somebody may have installed one already; then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut http = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+        // An answer comes from the node that was asked, or it is none.
+        let nowhere = reqwest::redirect::Policy::none();
+        let mut http = reqwest::Client::builder().no_proxy().redirect(nowhere).timeout(PATIENCE);
         if let Some(tls) = &credentials.tls {
             http = http.tls_backend_preconfigured((*tls.client()).clone());
         }
@@ -160,28 +163,29 @@ impl Client {
         }
     }
 
-    /// A request, with proof for the process `to` if there is a secret, and the nonce that its
-    /// answer is proven with.
+    /// A request, with proof for the process `to` if there is a secret, and what its answer must be
+    /// an answer to.
     fn request(
         &self,
         method: &Method,
         path: &str,
         body: Vec<u8>,
         to: Option<Uuid>,
-    ) -> Result<(RequestBuilder, Option<Nonce>), OperateError> {
+    ) -> Result<(RequestBuilder, Option<Asked>), OperateError> {
         let scheme = if self.credentials.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}{path}", self.address);
         let mut request = self.http.request(method.clone(), url);
-        let mut nonce = None;
+        let mut asked = None;
         if let Some(secret) = &self.credentials.secret {
-            let fresh = *nonce.insert(proof::nonce().map_err(|error| self.failed(&error))?);
-            request = request.header(NONCE, hex::encode(&fresh));
+            let nonce = proof::nonce().map_err(|error| self.failed(&error))?;
+            request = request.header(NONCE, hex::encode(&nonce));
+            let signed = Signed { method: method.as_str(), path, body: &body, nonce: &nonce };
+            asked = Some(signed.asked(to));
             if let Some(to) = to {
-                let signed = Signed { method: method.as_str(), path, body: &body, nonce: &fresh };
                 request = request.header(AUTHORIZATION, signed.authorization(secret, to, now_ms()));
             }
         }
-        Ok((request.header(CONTENT_TYPE, "application/json").body(body), nonce))
+        Ok((request.header(CONTENT_TYPE, "application/json").body(body), asked))
     }
 
     /// The process that a proof is for, if there is a secret.
@@ -200,24 +204,34 @@ impl Client {
         body: Vec<u8>,
         to: Option<Uuid>,
     ) -> Result<(StatusCode, Vec<u8>), OperateError> {
-        let (request, nonce) = self.request(&method, path, body, to)?;
+        let (request, asked) = self.request(&method, path, body, to)?;
         let answer = request.send().await.map_err(|error| self.failed(&error))?;
-        self.checked(answer, nonce.as_ref()).await
+        self.checked(answer, asked.as_ref()).await
     }
 
     /// An answer, once its proof is checked.
     async fn checked(
         &self,
-        answer: Response,
-        nonce: Option<&Nonce>,
+        mut answer: Response,
+        asked: Option<&Asked>,
     ) -> Result<(StatusCode, Vec<u8>), OperateError> {
         let status = answer.status();
         let proof = answer.headers().get(PROOF).cloned();
-        let body = answer.bytes().await.map_err(|error| self.failed(&error))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failed(&error))? {
+            // Whoever answers has proven nothing yet.
+            if body.len() + chunk.len() > STATUS_BYTES_MAX {
+                return Err(OperateError::Unproven {
+                    address: self.address.clone(),
+                    problem: format!("its answer is longer than {STATUS_BYTES_MAX} bytes"),
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
         let proof = proof.as_ref().map(HeaderValue::as_bytes);
-        check_answer(&self.credentials, nonce, status, &body, proof)
+        check_answer(&self.credentials, asked, status, &body, proof)
             .map_err(|error| self.asked(error))?;
-        Ok((status, body.to_vec()))
+        Ok((status, body))
     }
 
     /// What the node says about itself.
@@ -256,15 +270,19 @@ impl Client {
             |problem: String| OperateError::BrokenOff { address: self.address.clone(), problem };
         let silent = || broken(format!("nothing has come for {SILENCE:?}"));
         let to = self.instance().await?;
-        let (request, nonce) = self.request(&Method::GET, path, Vec::new(), to)?;
+        let (request, asked) = self.request(&Method::GET, path, Vec::new(), to)?;
         // The node writes all of it down before it sends the first byte.
         let answer = timeout(SILENCE, request.timeout(DOWNLOAD).send()).await;
         let mut answer = answer.map_err(|_| silent())?.map_err(|error| self.failed(&error))?;
         if !answer.status().is_success() {
-            let (_, body) = self.checked(answer, nonce.as_ref()).await?;
+            let (_, body) = self.checked(answer, asked.as_ref()).await?;
             return Err(OperateError::Refused(said(&body)));
         }
         let proof = answer.headers().get(PROOF).map(|proof| proof.as_bytes().to_vec());
+        let expected = answer.content_length();
+        let expected =
+            expected.ok_or_else(|| broken("it does not say how long it is".to_owned()))?;
+        self.check_room(file, expected)?;
         let file = file.try_clone().map_err(|error| broken(error.to_string()))?;
         let mut file = tokio::fs::File::from_std(file);
         loop {
@@ -274,13 +292,25 @@ impl Client {
             file.write_all(&chunk).await.map_err(|error| broken(error.to_string()))?;
         }
         file.flush().await.map_err(|error| broken(error.to_string()))?;
-        Ok(FileProof { nonce, proof })
+        Ok(FileProof { asked, proof })
+    }
+
+    /// Whether so many bytes find room where this file is: nobody has proven yet that they are wanted.
+    fn check_room(&self, file: &File, bytes: u64) -> Result<(), OperateError> {
+        let room = rustix::fs::fstatvfs(file);
+        match room.map(|room| room.f_bavail.saturating_mul(room.f_frsize)) {
+            Ok(free) if free < bytes => Err(OperateError::Refused(format!(
+                "the backup has {bytes} bytes, and {free} are free where it is to be written"
+            ))),
+            // Writing will say what is wrong.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Whether a backup that came is what the node sent, if there is a secret.
     pub fn check_backup(&self, proof: &FileProof, backup: &Summary) -> Result<(), OperateError> {
-        let FileProof { nonce, proof } = proof;
-        check_file(&self.credentials, nonce.as_ref(), &backup.sha256, proof.as_deref())
+        let FileProof { asked, proof } = proof;
+        check_file(&self.credentials, asked.as_ref(), &backup.sha256, proof.as_deref())
             .map_err(|error| self.asked(error))
     }
 }

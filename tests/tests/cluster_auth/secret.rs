@@ -138,6 +138,15 @@ async fn a_request_that_somebody_has_recorded_counts_no_second_time() {
         assert!(elsewhere.starts_with("HTTP/1.1 401 "), "{elsewhere}");
         assert!(elsewhere.contains("for another node"), "{elsewhere}");
         let whole = String::from_utf8(request).unwrap();
+        // With its nonce no answer is proven that somebody could pass off as one to it.
+        let nonce = whole.lines().find(|line| line.starts_with("x-mcp-v8-nonce: ")).unwrap();
+        let status = format!("GET /raft/status HTTP/1.1\r\nhost: x\r\n{nonce}\r\n\r\n");
+        let status = say(&cluster, address(1), status.into_bytes()).await;
+        assert!(status.contains("x-mcp-v8-proof: "), "{status}");
+        let leave =
+            format!("POST /raft/join HTTP/1.1\r\nhost: x\r\n{nonce}\r\ncontent-length: 0\r\n\r\n");
+        let leave = say(&cluster, address(1), leave.into_bytes()).await;
+        assert!(!again.contains("x-mcp-v8-proof") && !leave.contains("x-mcp-v8-proof"), "{leave}");
         let other = whole.replace("\"as_learner\":false", "\"as_learner\":true ");
         assert_ne!(other, whole);
         let other = say(&cluster, address(1), other.into_bytes()).await;

@@ -90,7 +90,7 @@ impl Wire {
 pub fn say_at(cluster: &Cluster, node: usize, address: &str, bytes: &[u8]) -> String {
     cluster.at_node(node, || {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
         stream.write_all(bytes).unwrap();
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).unwrap();

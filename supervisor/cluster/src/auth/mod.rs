@@ -13,15 +13,14 @@ mod refusals;
 mod secret;
 pub mod session;
 pub mod tls;
+mod unproven;
 mod window;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use self::proof::SCHEME;
@@ -29,8 +28,8 @@ use self::proof::{Claim, Signed};
 pub use self::refusals::{REASONS, Reason, Refusal, Refusals};
 pub use self::secret::{Secret, SecretError};
 use self::tls::{Tls, TlsError, TlsFiles};
+pub use self::unproven::{Place, Unproven};
 use self::window::{Window, WindowError};
-use crate::limits::STREAMS_UNPROVEN_MAX;
 
 /// The names of the flags that name files, without `--`.
 #[derive(Debug, PartialEq, Eq)]
@@ -186,7 +185,7 @@ pub struct Auth {
     /// What was refused.
     pub refusals: Refusals,
     /// Calls that begin a connection and have not proven the secret yet.
-    pub unproven: Arc<Semaphore>,
+    pub unproven: Unproven,
     window: Mutex<Window>,
 }
 
@@ -197,7 +196,7 @@ impl Auth {
             credentials,
             instance: Uuid::new_v4(),
             refusals: Refusals::default(),
-            unproven: Arc::new(Semaphore::new(STREAMS_UNPROVEN_MAX)),
+            unproven: Unproven::default(),
             window: Mutex::default(),
         }
     }

@@ -11,8 +11,9 @@
 //!   `to` is `instance` in the `/raft/status` of whoever is asked: a proof for one process is none
 //!   for another, nor for the same node after a restart. The MAC is over method, path with query,
 //!   `to`, time, nonce and the SHA-256 of the body.
-//! * An answer to a request with a nonce carries `x-mcp-v8-proof`, a MAC over that nonce, the
-//!   status code and the body, so that the caller knows who answered and that it is no old answer.
+//! * An answer carries `x-mcp-v8-proof`, a MAC over the request (its method, path, `to`, nonce and
+//!   body), the status code and the body: it is by somebody who has the secret, and to this request.
+//!   Answers of routes that ask for proof carry one only once the request has given it.
 //! * MACs are HMAC-SHA256 (RFC 2104) over the parts, each behind its length (8 bytes, little
 //!   endian), the first of them a label; they are compared in constant time.
 
@@ -38,6 +39,8 @@ pub const PROOF: &str = "x-mcp-v8-proof";
 pub type Nonce = [u8; 16];
 /// A MAC as it goes over the wire.
 pub type Mac = [u8; 32];
+/// A request, as the proof of its answer has it: [`Signed::asked`].
+pub type Asked = [u8; 32];
 
 /// A new nonce.
 ///
@@ -117,6 +120,28 @@ impl Signed<'_> {
         format!("{SCHEME} to={to}, time={time_ms}, mac={mac}")
     }
 
+    /// The digest of this request to that process; to whoever it is, for an open route.
+    pub fn asked(&self, to: Option<Uuid>) -> Asked {
+        let mut hash = ring::digest::Context::new(&SHA256);
+        let to = to.unwrap_or_default();
+        let body = digest(&SHA256, self.body);
+        let parts: [&[u8]; 6] = [
+            b"mcp-v8 asked 1",
+            self.method.as_bytes(),
+            self.path.as_bytes(),
+            to.as_bytes(),
+            self.nonce,
+            body.as_ref(),
+        ];
+        for part in parts {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let mut asked = Asked::default();
+        asked.copy_from_slice(hash.finish().as_ref());
+        asked
+    }
+
     /// Whether the claim is of somebody who has the secret, and about this request.
     pub fn proven_by(&self, claim: &Claim, secret: &Secret) -> bool {
         same(&self.mac(secret, claim.to, claim.time_ms), &claim.mac)
@@ -160,37 +185,37 @@ pub(super) fn fields(header: Option<&[u8]>) -> Result<Vec<(&str, &str)>, Reason>
         .ok_or(Reason::Malformed)
 }
 
-/// Proof of an answer to the request with this nonce.
-pub fn answer_mac(secret: &Secret, nonce: &Nonce, status: u16, body: &[u8]) -> Mac {
-    Parts::new(&secret.answer, "mcp-v8 answer 1")
-        .part(nonce)
+/// Proof of an answer to this request.
+pub fn answer_mac(secret: &Secret, asked: &Asked, status: u16, body: &[u8]) -> Mac {
+    Parts::new(&secret.answer, "mcp-v8 answer 2")
+        .part(asked)
         .part(&status.to_le_bytes())
         .part(body)
         .mac()
 }
 
-/// Whether an answer is of somebody who has the secret, and to the request with this nonce.
+/// Whether an answer is of somebody who has the secret, and to this request.
 pub fn answer_proven(
     secret: &Secret,
-    nonce: &Nonce,
+    asked: &Asked,
     status: u16,
     body: &[u8],
     proof: Option<&[u8]>,
 ) -> bool {
     let proof = proof.and_then(hex::decode_array);
-    proof.is_some_and(|proof| same(&answer_mac(secret, nonce, status, body), &proof))
+    proof.is_some_and(|proof| same(&answer_mac(secret, asked, status, body), &proof))
 }
 
-/// Proof of a file that answers the request with this nonce: of its SHA-256 in hexadecimal, so that
-/// it can be sent while it is read.
-pub fn file_mac(secret: &Secret, nonce: &Nonce, sha256: &str) -> Mac {
-    Parts::new(&secret.answer, "mcp-v8 file 1").part(nonce).part(sha256.as_bytes()).mac()
+/// Proof of a file that answers this request: of its SHA-256 in hexadecimal, so that it can be sent
+/// while it is read.
+pub fn file_mac(secret: &Secret, asked: &Asked, sha256: &str) -> Mac {
+    Parts::new(&secret.answer, "mcp-v8 file 1").part(asked).part(sha256.as_bytes()).mac()
 }
 
-/// Whether a file is of somebody who has the secret, and for the request with this nonce.
-pub fn file_proven(secret: &Secret, nonce: &Nonce, sha256: &str, proof: Option<&[u8]>) -> bool {
+/// Whether a file is of somebody who has the secret, and for this request.
+pub fn file_proven(secret: &Secret, asked: &Asked, sha256: &str, proof: Option<&[u8]>) -> bool {
     let proof = proof.and_then(hex::decode_array);
-    proof.is_some_and(|proof| same(&file_mac(secret, nonce, sha256), &proof))
+    proof.is_some_and(|proof| same(&file_mac(secret, asked, sha256), &proof))
 }
 
 #[cfg(test)]
@@ -247,10 +272,11 @@ mod tests {
             "MCP-V8-HMAC-SHA256 to=00000000-0000-0000-0000-000000000001, time=1800000000000, \
              mac=8aa64c8f199c14d36e788be04bc20c6d688442a2c0d7d2c9ce3557d2ab3694c5"
         );
-        let mac = answer_mac(&secret(b's'), &NONCE, 200, b"{}");
+        let asked = join().asked(Some(Uuid::from_u128(1)));
+        let mac = answer_mac(&secret(b's'), &asked, 200, b"{}");
         assert_eq!(
             hex::encode(&mac),
-            "d6ecdc52257fe4c615dbbe1212fa0922cde963c6c80a06e855a4aece71d0931a"
+            "dbb35ad3a3ffffb3bf9ac8e8bb7e373d13e5dc293c4a2d4972295acba22ec0a9"
         );
     }
 
@@ -282,27 +308,40 @@ mod tests {
     #[test]
     fn an_answer_is_proven_for_its_request_status_and_body() {
         let ours = secret(1);
-        let proof = hex::encode(&answer_mac(&ours, &NONCE, 200, b"{}"));
+        let to = Some(Uuid::from_u128(1));
+        let asked = join().asked(to);
+        let proof = hex::encode(&answer_mac(&ours, &asked, 200, b"{}"));
         let proof = Some(proof.as_bytes());
-        assert!(answer_proven(&ours, &NONCE, 200, b"{}", proof));
-        assert!(!answer_proven(&ours, &NONCE, 200, b"{ }", proof));
-        assert!(!answer_proven(&ours, &NONCE, 201, b"{}", proof));
-        assert!(!answer_proven(&ours, &[8; 16], 200, b"{}", proof));
-        assert!(!answer_proven(&secret(2), &NONCE, 200, b"{}", proof));
-        assert!(!answer_proven(&ours, &NONCE, 200, b"{}", None));
-        assert!(!answer_proven(&ours, &NONCE, 200, b"{}", Some(b"00")));
+        assert!(answer_proven(&ours, &asked, 200, b"{}", proof));
+        assert!(!answer_proven(&ours, &asked, 200, b"{ }", proof));
+        assert!(!answer_proven(&ours, &asked, 201, b"{}", proof));
+        assert!(!answer_proven(&secret(2), &asked, 200, b"{}", proof));
+        assert!(!answer_proven(&ours, &asked, 200, b"{}", None));
+        assert!(!answer_proven(&ours, &asked, 200, b"{}", Some(b"00")));
+        // One to another request, which somebody may have sent with our nonce.
+        let others = [
+            Signed { nonce: &[8; 16], ..join() }.asked(to),
+            Signed { method: "GET", ..join() }.asked(to),
+            Signed { path: "/raft/status", ..join() }.asked(to),
+            Signed { body: b"", ..join() }.asked(to),
+            join().asked(None),
+        ];
+        for other in others {
+            assert!(!answer_proven(&ours, &other, 200, b"{}", proof));
+        }
     }
 
     #[test]
     fn a_file_is_proven_for_its_request_and_is_no_short_answer() {
         let ours = secret(1);
-        let proof = hex::encode(&file_mac(&ours, &NONCE, "aa"));
+        let asked = join().asked(None);
+        let proof = hex::encode(&file_mac(&ours, &asked, "aa"));
         let proof = Some(proof.as_bytes());
-        assert!(file_proven(&ours, &NONCE, "aa", proof));
-        assert!(!file_proven(&ours, &NONCE, "ab", proof));
-        assert!(!file_proven(&ours, &[8; 16], "aa", proof));
-        assert!(!file_proven(&secret(2), &NONCE, "aa", proof));
-        assert!(!file_proven(&ours, &NONCE, "aa", None));
-        assert!(!answer_proven(&ours, &NONCE, 200, b"aa", proof));
+        assert!(file_proven(&ours, &asked, "aa", proof));
+        assert!(!file_proven(&ours, &asked, "ab", proof));
+        assert!(!file_proven(&ours, &[8; 32], "aa", proof));
+        assert!(!file_proven(&secret(2), &asked, "aa", proof));
+        assert!(!file_proven(&ours, &asked, "aa", None));
+        assert!(!answer_proven(&ours, &asked, 200, b"aa", proof));
     }
 }

@@ -17,13 +17,12 @@ use super::file::{FORMAT, HEAD_BYTES_MAX, Head, Reader, Writer};
 use super::restore::{Plan, RestoreError, Restored, cluster_id, restore};
 use super::save::{Partial, SaveError};
 use super::*;
-use crate::auth::{NODE_FLAGS, Sources};
 use crate::codec::encode;
 use crate::command::{
     Batch, Command, Found, Key, Limits, NodeUp, Owner, SetHeapTags, Status, Submit, Text,
 };
 use crate::node::Node;
-use crate::node::config::{Config, Seed, Timing};
+use crate::node::config::{Config, Seed};
 use crate::state::{Change, Row, executions, heaps, nodes};
 use crate::store::{Machine, Observer, Store};
 use crate::types::{Entry, LogId, NodeId, Types};
@@ -395,17 +394,9 @@ fn config(plan: &Plan) -> Config {
         .iter()
         .map(|(name, address)| Seed { name: Some(name.clone()), address: address.clone() });
     Config {
-        name: plan.name.clone(),
-        path: plan.store.clone(),
         advertise: plan.advertise.clone(),
         peers: peers.collect(),
-        join: None,
-        learner: false,
-        runs_scripts: true,
-        timing: Timing::default(),
-        snapshot_entries: 2000,
-        auth: Sources::none(&NODE_FLAGS),
-        auth_required: false,
+        ..Config::single(&plan.name, plan.store.clone())
     }
 }
 

@@ -7,13 +7,16 @@
 //!   addresses of members only, and the operator's routes from everybody.
 //! * A body is read only when what can be checked before it is right, and at most
 //!   [`BODY_BYTES_MAX`] of it within [`BODY_READ_MS_MAX`].
+//! * An answer is proven to be one to its request; that of a route which asks for proof only once the
+//!   request has given it, so that nobody collects proofs.
+//! * Programs use this port, and browsers only to look: a page that an operator visits could reach it
+//!   under a name of its own (DNS rebinding).
 
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -22,7 +25,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{BODY_BYTES_MAX, refusal};
-use crate::auth::proof::{self, Mac, NONCE, Nonce, PROOF, Signed};
+use crate::auth::proof::{self, Asked, Mac, NONCE, Nonce, PROOF, Signed};
 use crate::auth::{Auth, Caller, Reason, Refusal, SCHEME, Secret};
 use crate::hex;
 use crate::limits::{BODY_READ_MS_MAX, STATUS_BYTES_MAX};
@@ -78,26 +81,40 @@ pub(super) fn refuse(auth: &Auth, caller: Caller, problem: &Refusal) -> Response
 
 /// Lets requests through that prove what their route asks for.
 pub(super) async fn guard(State(node): State<Node>, request: Request, next: Next) -> Response {
-    let auth = node.auth();
-    let secret = auth.credentials.secret.as_ref();
-    // Without a nonce nobody can check the proof of an answer.
-    let nonce = nonce(request.headers()).ok().filter(|_| secret.is_some());
-    let response = match check(&node, request).await {
-        Ok(request) => next.run(request).await,
-        Err(response) => response,
+    let (response, asked) = match check(&node, request).await {
+        Ok((request, asked)) => (next.run(request).await, asked),
+        Err(response) => return response,
     };
-    match (secret, nonce) {
-        (Some(secret), Some(nonce)) => proven(secret, &nonce, response).await,
+    match (&node.auth().credentials.secret, asked) {
+        (Some(secret), Some(asked)) => proven(secret, &asked, response).await,
         _ => response,
     }
 }
 
-async fn check(node: &Node, request: Request) -> Result<Request, Response> {
+/// Whether a browser sends this, for a page.
+fn of_a_page(headers: &HeaderMap) -> bool {
+    let agent = bytes(headers, header::USER_AGENT);
+    headers.contains_key(header::ORIGIN)
+        || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
+        || agent.is_some_and(|agent| agent.starts_with(b"Mozilla/"))
+}
+
+/// The request, if it may go on; and what its answer must be proven to be an answer to.
+async fn check(node: &Node, request: Request) -> Result<(Request, Option<Asked>), Response> {
     let class = class(request.uri().path());
-    if class == Class::Open {
-        return Ok(request);
-    }
     let auth = node.auth();
+    if class == Class::Open {
+        let nonce = nonce(request.headers()).ok().filter(|_| auth.credentials.secret.is_some());
+        let asked = nonce.map(|nonce| {
+            let (method, path) = (request.method().as_str(), path_and_query(request.uri()));
+            Signed { method, path, body: b"", nonce: &nonce }.asked(None)
+        });
+        return Ok((request, asked));
+    }
+    if of_a_page(request.headers()) {
+        let problem = "no browser uses this route; accepted: nodes, and `mcp-v8 cluster`";
+        return Err(refusal(StatusCode::FORBIDDEN, problem));
+    }
     // The listener says who calls; if it did not, that would be nobody we know.
     let caller = request.extensions().get::<Caller>().copied();
     let caller = caller.ok_or_else(|| refusal(StatusCode::FORBIDDEN, "no address"))?;
@@ -113,9 +130,10 @@ async fn check(node: &Node, request: Request) -> Result<Request, Response> {
     if let Some(secret) = &auth.credentials.secret {
         // It begins with a conversation of its own; see `stream`.
         if request.uri().path() == STREAM_PATH {
-            return Ok(request);
+            return Ok((request, None));
         }
-        return with_proof(auth, secret, caller, request).await;
+        let (request, asked) = with_proof(auth, secret, caller, request).await?;
+        return Ok((request, Some(asked)));
     }
     // Until Raft runs members are not known, and connections do not begin whoever calls.
     let early = request.uri().path() == STREAM_PATH && node.context().raft.get().is_none();
@@ -133,7 +151,12 @@ async fn check(node: &Node, request: Request) -> Result<Request, Response> {
         );
         return Err(refused(&Refusal::new(Reason::Stranger, problem)));
     }
-    Ok(request)
+    if request.uri().path() == STREAM_PATH {
+        return Ok((request, None));
+    }
+    let (parts, body) = request.into_parts();
+    let body = read(body).await?;
+    Ok((Request::from_parts(parts, Body::from(body)), None))
 }
 
 /// Lets a request through that proves the secret.
@@ -142,7 +165,7 @@ async fn with_proof(
     secret: &Secret,
     caller: Caller,
     request: Request,
-) -> Result<Request, Response> {
+) -> Result<(Request, Asked), Response> {
     let refused = |problem: &Refusal| refuse(auth, caller, problem);
     let (parts, body) = request.into_parts();
     let claim = auth.check_claim(bytes(&parts.headers, header::AUTHORIZATION));
@@ -151,17 +174,18 @@ async fn with_proof(
     let body = read(body).await?;
     let signed = Signed {
         method: parts.method.as_str(),
-        path: path_and_query(&parts),
+        path: path_and_query(&parts.uri),
         body: &body,
         nonce: &nonce,
     };
     let checked = auth.check_request(secret, &claim, &signed, crate::auth::now_ms());
     checked.map_err(|problem| refused(&problem))?;
-    Ok(Request::from_parts(parts, Body::from(body)))
+    let asked = signed.asked(Some(claim.to));
+    Ok((Request::from_parts(parts, Body::from(body)), asked))
 }
 
-fn path_and_query(parts: &Parts) -> &str {
-    parts.uri.path_and_query().map_or("/", |path| path.as_str())
+fn path_and_query(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |path| path.as_str())
 }
 
 async fn read(body: Body) -> Result<Bytes, Response> {
@@ -184,9 +208,9 @@ async fn read(body: Body) -> Result<Bytes, Response> {
 pub(super) struct ProvenBySum(pub String);
 
 /// Adds proof to an answer, if it is a short one or says its sum, and not the begin of a connection.
-async fn proven(secret: &Secret, nonce: &Nonce, mut response: Response) -> Response {
+async fn proven(secret: &Secret, asked: &Asked, mut response: Response) -> Response {
     if let Some(ProvenBySum(sum)) = response.extensions().get() {
-        let mac = proof::file_mac(secret, nonce, sum);
+        let mac = proof::file_mac(secret, asked, sum);
         add_proof(response.headers_mut(), &mac);
         return response;
     }
@@ -200,7 +224,7 @@ async fn proven(secret: &Secret, nonce: &Nonce, mut response: Response) -> Respo
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be read");
     };
     let body = body.to_bytes();
-    let mac = proof::answer_mac(secret, nonce, parts.status.as_u16(), &body);
+    let mac = proof::answer_mac(secret, asked, parts.status.as_u16(), &body);
     add_proof(&mut parts.headers, &mac);
     Response::from_parts(parts, Body::from(body))
 }
@@ -224,5 +248,17 @@ mod tests {
         for path in [STREAM_PATH, "/raft/new", "/raft/status/", "/RAFT/STATUS", "/raft/%73tatus"] {
             assert_eq!(class(path), Class::Node, "{path}");
         }
+    }
+
+    #[test]
+    fn what_browsers_send_for_pages_is_known() {
+        let page = |name: &'static str, value: &'static str| {
+            let headers = [(HeaderName::from_static(name), HeaderValue::from_static(value))];
+            of_a_page(&HeaderMap::from_iter(headers))
+        };
+        assert!(page("origin", "http://evil.example"));
+        assert!(page("sec-fetch-site", "same-origin"));
+        assert!(page("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"));
+        assert!(!page("user-agent", "curl/8.5.0") && !page("host", "node1:4000"));
     }
 }

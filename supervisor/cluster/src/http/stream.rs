@@ -11,16 +11,15 @@ use axum::response::Response;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::guard::{bytes, nonce, refuse};
 use super::refusal;
 use crate::auth::proof::{self, Mac, NONCE, Nonce, PROOF};
 use crate::auth::session::{self, Greeting, Seals, Tampered};
-use crate::auth::{Auth, Caller, Reason, Refusal, Secret};
+use crate::auth::{Auth, Caller, Place, Reason, Refusal, Secret};
 use crate::hex;
-use crate::limits::{PROOF_MS_MAX, STREAMS_UNPROVEN_MAX};
+use crate::limits::PROOF_MS_MAX;
 use crate::net::{Hello, Refused, server};
 use crate::node::{HELLO, Meeting, Node, PROTOCOL, hello_header, read_hello};
 
@@ -32,7 +31,7 @@ struct Opened {
     called_nonce: Nonce,
     called_hello: HeaderValue,
     /// Until the caller has proven it.
-    _unproven: OwnedSemaphorePermit,
+    _unproven: Place,
 }
 
 impl Opened {
@@ -42,6 +41,7 @@ impl Opened {
         secret: &Secret,
         headers: &HeaderMap,
         called_hello: &HeaderValue,
+        caller: Caller,
     ) -> Result<Self, Refusal> {
         let authorization = bytes(headers, header::AUTHORIZATION);
         let caller_nonce = nonce(headers).map_err(|reason| auth.refusal(reason))?;
@@ -49,9 +49,9 @@ impl Opened {
         session::check_opening(secret, &caller_nonce, hello.as_bytes(), authorization)
             .map_err(|reason| auth.refusal(reason))?;
         let busy = |problem: String| Refusal::new(Reason::Busy, problem);
-        let unproven = Arc::clone(&auth.unproven).try_acquire_owned().map_err(|_| {
-            busy(format!("{STREAMS_UNPROVEN_MAX} connections begin at once; try again"))
-        })?;
+        let unproven = auth.unproven.take(caller.ip);
+        let unproven = unproven
+            .ok_or_else(|| busy("too many connections begin at once; try again".to_owned()))?;
         Ok(Self {
             secret: secret.clone(),
             caller_nonce,
@@ -100,7 +100,7 @@ pub(super) async fn stream(
     let (auth, headers) = (node.auth(), request.headers());
     let own = hello_header(&node.hello());
     let secret = auth.credentials.secret.as_ref();
-    let opened = secret.map(|secret| Opened::new(auth, secret, headers, &own)).transpose();
+    let opened = secret.map(|secret| Opened::new(auth, secret, headers, &own, caller)).transpose();
     let opened = match opened {
         Ok(opened) => opened,
         Err(problem) => return refuse(auth, caller, &problem),

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use uuid::Uuid;
 
 use super::transport::Transport;
-use crate::auth::proof::{self, NONCE, Nonce, PROOF, Signed};
+use crate::auth::proof::{self, Asked, NONCE, PROOF, Signed};
 use crate::auth::{Credentials, now_ms, tls};
 use crate::hex;
 use crate::limits::STATUS_BYTES_MAX;
@@ -106,13 +106,14 @@ impl<'a> Ask<'a> {
             .uri(self.path)
             .header(HOST, self.address)
             .header(CONTENT_TYPE, "application/json");
-        let mut nonce = None;
+        let mut asked = None;
         if let Some(secret) = &credentials.secret {
-            let fresh = *nonce.insert(proof::nonce().map_err(|e| failed(&e))?);
-            request = request.header(NONCE, hex::encode(&fresh));
+            let nonce = proof::nonce().map_err(|e| failed(&e))?;
+            request = request.header(NONCE, hex::encode(&nonce));
+            let (method, path) = (self.method.as_str(), self.path);
+            let signed = Signed { method, path, body: &self.body, nonce: &nonce };
+            asked = Some(signed.asked(self.to));
             if let Some(to) = self.to {
-                let (method, path) = (self.method.as_str(), self.path);
-                let signed = Signed { method, path, body: &self.body, nonce: &fresh };
                 let proof = signed.authorization(secret, to, now_ms());
                 request = request.header(AUTHORIZATION, proof);
             }
@@ -124,45 +125,45 @@ impl<'a> Ask<'a> {
         let body = Limited::new(response.into_body(), STATUS_BYTES_MAX).collect().await;
         let body = body.map_err(|error| failed(&*error))?.to_bytes();
         let proof = proof.as_ref().map(hyper::header::HeaderValue::as_bytes);
-        check_answer(credentials, nonce.as_ref(), status, &body, proof)?;
+        check_answer(credentials, asked.as_ref(), status, &body, proof)?;
         Ok((status, body))
     }
 }
 
-/// Whether an answer to a request with this nonce counts.
+/// Whether an answer to this request counts.
 ///
 /// # Errors
-/// [`AskError::Unproven`]; what the answer says, if it is a refusal.
+/// [`AskError::Unproven`], with what the answer says if it is a refusal: that may be anybody's.
 pub fn check_answer(
     credentials: &Credentials,
-    nonce: Option<&Nonce>,
+    asked: Option<&Asked>,
     status: StatusCode,
     body: &[u8],
     proof: Option<&[u8]>,
 ) -> Result<(), AskError> {
-    let (Some(secret), Some(nonce)) = (&credentials.secret, nonce) else { return Ok(()) };
-    if proof::answer_proven(secret, nonce, status.as_u16(), body, proof) {
+    let (Some(secret), Some(asked)) = (&credentials.secret, asked) else { return Ok(()) };
+    if proof::answer_proven(secret, asked, status.as_u16(), body, proof) {
         return Ok(());
     }
     if !status.is_success() {
-        return Err(AskError::refused(status, body));
+        let said = said(body);
+        return Err(AskError::Unproven(format!("without proof it says: {said} ({status})")));
     }
     Err(unproven(proof))
 }
 
-/// Whether a file that was answered to a request with this nonce is the one that was sent, by the
-/// SHA-256, in hexadecimal, that it was found to have.
+/// Whether a file that came as the answer to this request is the one that was sent, by the SHA-256, in hexadecimal, that it was found to have.
 ///
 /// # Errors
 /// [`AskError::Unproven`].
 pub fn check_file(
     credentials: &Credentials,
-    nonce: Option<&Nonce>,
+    asked: Option<&Asked>,
     sha256: &str,
     proof: Option<&[u8]>,
 ) -> Result<(), AskError> {
-    let (Some(secret), Some(nonce)) = (&credentials.secret, nonce) else { return Ok(()) };
-    if proof::file_proven(secret, nonce, sha256, proof) { Ok(()) } else { Err(unproven(proof)) }
+    let (Some(secret), Some(asked)) = (&credentials.secret, asked) else { return Ok(()) };
+    if proof::file_proven(secret, asked, sha256, proof) { Ok(()) } else { Err(unproven(proof)) }
 }
 
 fn unproven(proof: Option<&[u8]>) -> AskError {

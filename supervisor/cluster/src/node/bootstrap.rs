@@ -86,7 +86,8 @@ async fn look_around(node: &Node) -> ((NodeId, Option<Founders>), Option<String>
     let mut said = String::new();
     loop {
         let peers = config.peers.iter().map(|peer| peer.address.clone());
-        let seen = statuses(&node.inner.context, peers).await;
+        let answered = statuses(&node.inner.context, peers).await;
+        let (seen, strange) = others(config, node.store().identity().storage, answered);
         let list = named(config, &seen).map(|list| founders_list(config, &list));
         let waiting = match decide(node, &seen) {
             Decision::Found(founders) => {
@@ -105,10 +106,12 @@ async fn look_around(node: &Node) -> ((NodeId, Option<Founders>), Option<String>
                 let id = NodeId::joined(&config.name, node.store().identity().storage);
                 return ((id, None), None);
             }
-            Decision::LookAgain(waiting) => match node.inner.context.troubles.text() {
-                Some(trouble) => format!("{waiting}. {trouble}"),
-                None => waiting,
-            },
+            Decision::LookAgain(waiting) => {
+                let trouble = node.inner.context.troubles.text();
+                let reasons: Vec<String> =
+                    [waiting].into_iter().chain(strange).chain(trouble).collect();
+                reasons.join(". ")
+            }
         };
         if waiting != said {
             tracing::info!("{waiting}");
@@ -117,6 +120,37 @@ async fn look_around(node: &Node) -> ((NodeId, Option<Founders>), Option<String>
         }
         sleep(LOOK_AGAIN).await;
     }
+}
+
+/// The statuses of those that are other nodes, each once, under the names that they were given; and
+/// what is wrong with the rest. A status says who has written it, and not who has handed it on: one's
+/// own can come back from another address.
+fn others(
+    config: &Config,
+    own: uuid::Uuid,
+    answered: BTreeMap<String, Status>,
+) -> (BTreeMap<String, Status>, Vec<String>) {
+    let mut known: BTreeMap<uuid::Uuid, String> = BTreeMap::new();
+    let (mut seen, mut strange) = (BTreeMap::new(), Vec::new());
+    for (address, status) in answered {
+        let name = &status.node_id;
+        let given = config.peers.iter().find(|peer| peer.address == address);
+        if status.storage_id == own {
+            strange.push(format!("{address} is this node itself"));
+        } else if let Some(other) = known.get(&status.storage_id) {
+            strange.push(format!("{address} is the same node as {other}, '{name}'"));
+        } else if let Some(given) = given.and_then(|peer| peer.name.as_ref())
+            && given != name
+        {
+            strange.push(format!("{address} is '{name}', and --peers says '{given}'"));
+        } else if config.name == *name {
+            strange.push(format!("{address} has the name of this node, '{name}'"));
+        } else {
+            known.insert(status.storage_id, address.clone());
+            seen.insert(address, status);
+        }
+    }
+    (seen, strange)
 }
 
 enum Decision {
@@ -164,6 +198,12 @@ fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
             "waiting for the peers that --peers gives no name for".to_owned(),
         );
     };
+    let mut names: Vec<&str> = list.iter().map(|(name, _)| name.as_str()).collect();
+    names.push(&config.name);
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Decision::LookAgain(format!("two founders have the name '{}'", twice[0]));
+    }
     let ours = founders_list(config, &list);
     if let Some(other) = seen.values().find(|status| {
         status.founders.as_deref().is_some_and(|founders| !same_list(founders, &ours))
@@ -281,7 +321,53 @@ async fn ask_in(node: &Node, seeds: &[String]) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use serde_json::json;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::node::config::Seed;
+
+    fn status(name: &str, storage: u128) -> Status {
+        let status = json!({
+            "node_id": name, "role": "Follower", "leader_id": null, "term": 0, "commit_index": 0,
+            "last_applied": 0, "log_length": 0, "peers": [], "peer_addrs": {}, "learners": [],
+            "is_learner": false, "cluster_id": null, "storage_id": Uuid::from_u128(storage),
+            "member": false, "founders": null, "fingerprint": null, "waiting_for": null,
+            "members": [], "snapshot_index": 0, "peer_auth": "secret", "instance": null,
+        });
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn statuses_that_are_not_of_other_nodes_under_their_names_do_not_count() {
+        let peer = |name: Option<&str>, address: &str| Seed {
+            name: name.map(str::to_owned),
+            address: address.to_owned(),
+        };
+        let peers = vec![peer(Some("node2"), "b:1"), peer(None, "c:1"), peer(None, "d:1")];
+        let config = Config { peers, ..Config::single("node1", PathBuf::new()) };
+        let told = |answered: &[(&str, &str, u128)]| {
+            let answered = answered
+                .iter()
+                .map(|(address, name, storage)| ((*address).to_owned(), status(name, *storage)));
+            let (seen, strange) = others(&config, Uuid::from_u128(1), answered.collect());
+            (seen.into_keys().collect::<Vec<_>>().join(","), strange.join("; "))
+        };
+        assert_eq!(told(&[("b:1", "node2", 2), ("c:1", "x", 3)]), ("b:1,c:1".into(), "".into()));
+        // Its own, handed on by somebody.
+        let (seen, strange) = told(&[("b:1", "node1", 1), ("c:1", "node1", 1)]);
+        assert_eq!(seen, "");
+        assert_eq!(strange, "b:1 is this node itself; c:1 is this node itself");
+        // Another's, twice.
+        let (seen, strange) = told(&[("b:1", "node2", 2), ("c:1", "node2", 2)]);
+        assert_eq!((&*seen, &*strange), ("b:1", "c:1 is the same node as b:1, 'node2'"));
+        let (seen, strange) = told(&[("b:1", "node3", 3), ("d:1", "node1", 4)]);
+        assert_eq!(seen, "");
+        assert!(strange.contains("b:1 is 'node3', and --peers says 'node2'"), "{strange}");
+        assert!(strange.contains("d:1 has the name of this node, 'node1'"), "{strange}");
+    }
 
     #[test]
     fn lists_are_the_same_whatever_their_order_and_with_names_left_out() {

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::auth::{Incomplete, Sources};
-use crate::limits::{ADDRESS_BYTES_MAX, LOG_KEEP_ENTRIES};
+use crate::auth::{Incomplete, NODE_FLAGS, Sources};
+use crate::limits::{ADDRESS_BYTES_MAX, LOG_KEEP_ENTRIES, SNAPSHOT_ENTRIES_DEFAULT};
 use crate::types::{NameError, check_name};
 
 /// Another member, as `--peers` names it.
@@ -165,6 +165,23 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Of a node that has no cluster port, with the defaults.
+    pub fn single(name: &str, path: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            path,
+            advertise: String::new(),
+            peers: Vec::new(),
+            join: None,
+            learner: false,
+            runs_scripts: true,
+            timing: Timing::default(),
+            snapshot_entries: SNAPSHOT_ENTRIES_DEFAULT,
+            auth: Sources::none(&NODE_FLAGS),
+            auth_required: false,
+        }
+    }
+
     /// Checks what can be checked without the network.
     ///
     /// # Errors
@@ -270,24 +287,15 @@ pub fn check_address(flag: &'static str, address: &str) -> Result<(), ConfigErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::NODE_FLAGS;
 
     fn config() -> Config {
         Config {
-            name: "node1".to_owned(),
-            path: PathBuf::new(),
             advertise: "10.0.0.1:4000".to_owned(),
             peers: vec![
                 Seed { name: Some("node2".to_owned()), address: "10.0.0.2:4000".to_owned() },
                 Seed { name: None, address: "node3:4000".to_owned() },
             ],
-            join: None,
-            learner: false,
-            runs_scripts: true,
-            timing: Timing::default(),
-            snapshot_entries: 2000,
-            auth: Sources::none(&NODE_FLAGS),
-            auth_required: false,
+            ..Config::single("node1", PathBuf::new())
         }
     }
 

@@ -262,25 +262,12 @@ pub fn read_hello(headers: &HeaderMap) -> Result<Hello, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Credentials, NODE_FLAGS, Sources};
-    use crate::node::config::Timing;
+    use crate::auth::Credentials;
 
     #[test]
     fn strangers_are_told_of_once_each_up_to_the_bound_and_refused_past_it_as_well() {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            name: "node1".to_owned(),
-            path: dir.path().to_owned(),
-            advertise: "a:1".to_owned(),
-            peers: Vec::new(),
-            join: None,
-            learner: false,
-            runs_scripts: true,
-            timing: Timing::default(),
-            snapshot_entries: 2000,
-            auth: Sources::none(&NODE_FLAGS),
-            auth_required: false,
-        };
+        let config = Config::single("node1", dir.path().to_owned());
         let store = Store::open(dir.path(), "node1").unwrap();
         let context = Context {
             config,

@@ -313,10 +313,8 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{NODE_FLAGS, Sources};
     use crate::command::{Complete, End, Owner, Status};
-    use crate::limits::SNAPSHOT_ENTRIES_DEFAULT;
-    use crate::node::config::{Config, Timing};
+    use crate::node::config::Config;
 
     /// A command of an execution that nobody knows, so long.
     fn command(bytes: usize) -> Command {
@@ -340,19 +338,7 @@ mod tests {
     #[test]
     fn a_command_at_the_bound_is_committed_and_one_past_it_is_refused_before_it_is_proposed() {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            name: "node1".to_owned(),
-            path: dir.path().join("cluster-node1"),
-            advertise: String::new(),
-            peers: Vec::new(),
-            join: None,
-            learner: false,
-            runs_scripts: true,
-            timing: Timing::default(),
-            snapshot_entries: SNAPSHOT_ENTRIES_DEFAULT,
-            auth: Sources::none(&NODE_FLAGS),
-            auth_required: false,
-        };
+        let config = Config::single("node1", dir.path().join("cluster-node1"));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let node = Node::start(config).unwrap();

@@ -3,15 +3,16 @@
 //! # Contract
 //! * Shown for each address and way until a call to it succeeds, or none has failed so for
 //!   [`TROUBLE_MS`].
-//! * Logged when it is new or something else, and again as often as that at most, however often it
-//!   comes and goes.
+//! * Logged when it is new, and again as often as that at most, however often it comes and goes; in
+//!   other words after [`REFUSALS_LOG_MS`], since the words may be those of somebody who has proven
+//!   nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::limits::{TROUBLE_MS, TROUBLES_MAX};
+use crate::limits::{REFUSALS_LOG_MS, TROUBLE_MS, TROUBLES_MAX};
 
 /// How another node is called: one way may work without the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +23,7 @@ pub enum Way {
     Connection,
 }
 
+const OTHER_WORDS: Duration = Duration::from_millis(REFUSALS_LOG_MS);
 const KEPT: Duration = Duration::from_millis(TROUBLE_MS);
 
 #[derive(Debug)]
@@ -53,14 +55,17 @@ impl Troubles {
     /// Whether it is to be logged.
     fn put(&self, address: &str, way: Way, problem: &str, now: Instant) -> bool {
         let key = (address.to_owned(), way);
-        let lately = |trouble: &Trouble| now.saturating_duration_since(trouble.logged) < KEPT;
+        let within = |trouble: &Trouble, time| now.saturating_duration_since(trouble.logged) < time;
+        let lately = |trouble: &Trouble| {
+            within(trouble, if trouble.problem == problem { KEPT } else { OTHER_WORDS })
+        };
         let mut troubles = self.0.lock();
-        troubles.retain(|_, trouble| trouble.shows(now) || lately(trouble));
+        troubles.retain(|_, trouble| trouble.shows(now) || within(trouble, KEPT));
         if !troubles.contains_key(&key) && troubles.len() >= TROUBLES_MAX {
             return false;
         }
-        let known = troubles.get(&key).filter(|trouble| trouble.problem == problem);
-        let logged = known.filter(|trouble| lately(trouble)).map(|trouble| trouble.logged);
+        let logged =
+            troubles.get(&key).filter(|trouble| lately(trouble)).map(|trouble| trouble.logged);
         let trouble =
             Trouble { problem: problem.to_owned(), seen: Some(now), logged: logged.unwrap_or(now) };
         troubles.insert(key, trouble);
@@ -112,7 +117,12 @@ mod tests {
             troubles.put("a:1", Way::Request, "another secret", begun + KEPT),
             "for long enough"
         );
-        assert!(troubles.put("a:1", Way::Request, "no secret", begun + KEPT), "something else");
+        let other = |at| troubles.put("a:1", Way::Request, "no secret", at);
+        let soon = Duration::from_millis(1);
+        assert!(!other(begun + KEPT + OTHER_WORDS - soon), "in other words, and soon");
+        assert!(troubles.put("a:1", Way::Request, "a third", begun + KEPT + OTHER_WORDS));
+        troubles.0.lock().clear();
+        assert!(other(begun + KEPT));
         assert!(troubles.put("b:1", Way::Request, "no TLS", begun + KEPT));
         assert!(troubles.put("b:1", Way::Connection, "no TLS", begun + KEPT));
         let shown = troubles.shown(begun + KEPT).unwrap();
@@ -135,7 +145,8 @@ mod tests {
             assert!(troubles.put(&format!("a:{number}"), Way::Request, "x", now));
         }
         assert!(!troubles.put("b:1", Way::Request, "x", now));
-        assert!(troubles.put("a:0", Way::Request, "y", now), "what is known may change");
+        troubles.put("a:0", Way::Request, "y", now);
+        assert!(troubles.shown(now).unwrap().contains("a:0: y"), "what is known may change");
         assert_eq!(troubles.0.lock().len(), TROUBLES_MAX);
     }
 }
