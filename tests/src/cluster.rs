@@ -18,6 +18,7 @@
 mod clock;
 mod disks;
 mod tools;
+pub mod wire;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

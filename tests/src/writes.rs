@@ -62,12 +62,19 @@ pub struct Writers {
     failed: RefCell<Vec<(usize, Answered)>>,
     next: Cell<usize>,
     stop: Cell<bool>,
+    /// What every value ends with.
+    tail: String,
 }
 
 impl Writers {
     /// Writers that begin with this number.
     pub fn from(first: usize) -> Self {
         Self { next: Cell::new(first), ..Self::default() }
+    }
+
+    /// Values are longer by so many bytes.
+    pub fn longer(self, bytes: usize) -> Self {
+        Self { tail: "x".repeat(bytes), ..self }
     }
 
     /// Makes them stop after what they are at.
@@ -109,7 +116,7 @@ impl Writers {
             while !self.stop.get() {
                 let number = self.next.replace(self.next.get() + 1);
                 let (node, value) =
-                    (nodes[(number + which) % nodes.len()], format!("value {number}"));
+                    (nodes[(number + which) % nodes.len()], format!("value {number}{}", self.tail));
                 let answer = put(cluster, node, number, &value).await;
                 if accepted(&answer) {
                     self.taken.borrow_mut().push((number, value));

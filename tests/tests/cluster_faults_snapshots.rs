@@ -27,6 +27,12 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 
 const BEHIND: u64 = 10_000;
 
+/// Writers at once where many entries are wanted soon.
+const WRITERS: usize = 24;
+
+/// Bytes of values where the log is to be as large as the state soon.
+const LONG_BYTES: usize = 3_000;
+
 /// Files beside the snapshots of a node that are being written.
 fn unfinished(cluster: &Cluster, node: usize, extension: &str) -> Vec<PathBuf> {
     let listed = std::fs::read_dir(cluster.store(node).join("snapshots"));
@@ -45,7 +51,7 @@ async fn until_writing(cluster: &Cluster, node: usize, extension: &str) {
 
 /// Makes the state so large that a snapshot takes its time.
 async fn grow(cluster: &Cluster, node: usize) {
-    for _ in 0..24 {
+    for _ in 0..10 {
         let code = "for (let n = 0; n < 1024; n++) console.log('x'.repeat(1023)); 'done'";
         let ran = cluster.exec(node, code, 30).await.unwrap();
         assert_eq!((ran.status, &ran.body["result"]), (200, &json!("done")), "{ran:?}");
@@ -61,11 +67,11 @@ async fn a_node_that_is_killed_while_it_makes_a_snapshot_comes_back_without_it()
     let cluster = Cluster::start_with(3, &["--snapshot-entries=100"]).await;
     grow(&cluster, 1).await;
     let (mut written, mut hits) = (Vec::new(), 0);
-    for round in 0..6_usize {
+    for round in 0..4_usize {
         let leader = cluster.agreed(&ALL).await;
         let victim = if round % 2 == 0 { leader } else { cluster.all_but(&[leader])[0] };
         let rest = cluster.all_but(&[victim]);
-        let writers = Writers::from((round + 1) * 1_000_000);
+        let writers = Writers::from((round + 1) * 1_000_000).longer(LONG_BYTES);
         let killing = async {
             until_writing(&cluster, victim, "unfinished").await;
             cluster.kill9(victim);
@@ -76,18 +82,18 @@ async fn a_node_that_is_killed_while_it_makes_a_snapshot_comes_back_without_it()
             writers.stop();
             left
         };
-        let ((), left) = join(writers.write(&cluster, &rest, 4), killing).await;
+        let ((), left) = join(writers.write(&cluster, &rest, WRITERS), killing).await;
         hits += left;
         println!("round {round}: node {victim} killed, leader {leader}; left behind: {left}");
-        written.extend(writers.taken());
         cluster.agreed_within(&ALL, HEAL_MAX).await;
         cluster.ready_within(&ALL, HEAL_MAX).await;
-        assert_all(&cluster, &[victim], &written).await;
+        assert_all(&cluster, &[victim], &writers.taken()).await;
+        written.extend(writers.taken());
     }
-    assert!(hits >= 3, "only {hits} of 6 kills came in the middle of a snapshot");
+    assert!(hits >= 2, "only {hits} of 4 kills came in the middle of a snapshot");
     // The next ones are made as ever.
     let before = index(&cluster, 1, "snapshot_index").await;
-    let writers = Writers::from(9_000_000);
+    let writers = Writers::from(9_000_000).longer(LONG_BYTES);
     let waiting = async {
         until_within(SNAPSHOT_MAX, "another snapshot", || async {
             (index(&cluster, 1, "snapshot_index").await > before + 100).then_some(())
@@ -95,8 +101,8 @@ async fn a_node_that_is_killed_while_it_makes_a_snapshot_comes_back_without_it()
         .await;
         writers.stop();
     };
-    join(writers.write(&cluster, &ALL, 4), waiting).await;
-    assert_all(&cluster, &ALL, &written).await;
+    join(writers.write(&cluster, &ALL, WRITERS), waiting).await;
+    assert_all(&cluster, &[1], &written).await;
 }
 
 #[tokio::test]
@@ -107,7 +113,7 @@ async fn nodes_that_are_killed_while_a_snapshot_is_sent_begin_again() {
     let behind = cluster.all_but(&[leader])[0];
     let rest = cluster.all_but(&[behind]);
     cluster.kill9(behind);
-    let writers = Writers::from(1);
+    let writers = Writers::from(1).longer(LONG_BYTES);
     let compacting = async {
         let begun = index(&cluster, leader, "commit_index").await;
         until_within(SNAPSHOT_MAX, "the log to be compacted", || async {
@@ -117,7 +123,7 @@ async fn nodes_that_are_killed_while_a_snapshot_is_sent_begin_again() {
         .await;
         writers.stop();
     };
-    join(writers.write(&cluster, &rest, 8), compacting).await;
+    join(writers.write(&cluster, &rest, WRITERS), compacting).await;
     let written = writers.taken();
     // The receiver, three times; then the sender, once.
     let mut hits = 0;
@@ -178,7 +184,7 @@ async fn catches_up(flag: &str, compacted: bool) {
         println!("{flag}: {BEHIND} entries behind, caught up after {:?}", began.elapsed());
         writers.stop();
     };
-    join(writers.write(&cluster, &rest, 8), running).await;
+    join(writers.write(&cluster, &rest, WRITERS), running).await;
     cluster.agreed_within(&ALL, HEAL_MAX).await;
     cluster.ready_within(&ALL, HEAL_MAX).await;
     writers.assert_none_failed();

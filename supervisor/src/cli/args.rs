@@ -178,7 +178,7 @@ pub struct Args {
     #[arg(long, help_heading = CLUSTER)]
     pub metadata_only: bool,
 
-    /// Milliseconds between two signs of life of the leader
+    /// Milliseconds between two signs of life of the leader; more than a round trip to the other nodes takes
     #[arg(long, value_name = "MS", default_value_t = Timing::default().heartbeat, help_heading = CLUSTER)]
     pub heartbeat_interval: u64,
 
