@@ -40,7 +40,13 @@ fn job(code: &str, heap_mb: u64) -> Job {
         console_bytes: 64 * 1024,
         cpu_secs: 120,
     };
-    Job { execution_id: "test".to_owned(), attempt: 1, code: code.to_owned().into(), limits, heap: None }
+    Job {
+        execution_id: "test".to_owned(),
+        attempt: 1,
+        code: code.to_owned().into(),
+        limits,
+        heap: None,
+    }
 }
 
 type Kept = Result<(Option<String>, KeptHeap), ErrorDetail>;
@@ -148,9 +154,8 @@ async fn what_belongs_to_one_run_is_not_kept() {
     let (first, second) =
         (result_on(&pool, &heap, draw).await, result_on(&pool, &heap, draw).await);
     assert_ne!(first, second);
-    let common = |text: &str| {
-        text.split(',').map(str::to_owned).collect::<std::collections::HashSet<_>>()
-    };
+    let common =
+        |text: &str| text.split(',').map(str::to_owned).collect::<std::collections::HashSet<_>>();
     let numbers = common(&first).intersection(&common(&second)).count();
     assert!(numbers < 10, "{numbers} numbers are in both");
     // A timer ends with its script, which waits for it.
@@ -161,9 +166,17 @@ async fn what_belongs_to_one_run_is_not_kept() {
     let mut console = String::new();
     let task = HeapTask { base: Some(heap), bytes_max: 64 * MIB };
     let ran = worker
-        .run_keeping(job("console.count('a'); console.log('x')", 128), task, WALL, &CancellationToken::new(), |event| {
-            if let mcp_v8_supervisor::pool::ConsoleEvent::Text(text) = event { console.push_str(text) }
-        })
+        .run_keeping(
+            job("console.count('a'); console.log('x')", 128),
+            task,
+            WALL,
+            &CancellationToken::new(),
+            |event| {
+                if let mcp_v8_supervisor::pool::ConsoleEvent::Text(text) = event {
+                    console.push_str(text)
+                }
+            },
+        )
         .await;
     assert!(ran.is_ok());
     assert_eq!(console, "a: 1\nx\n");
@@ -199,18 +212,42 @@ async fn state_that_cannot_be_saved_is_named() {
         0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 4, 1, 2, 0, 11]))).exports";
     for (code, what, place) in [
         (format!("globalThis.k = {WASM}"), "a WebAssembly.Module", "in the global k;"),
-        (format!("globalThis.k = [1, {{mine: new Map([[1, {WASM}]])}}]"), "a WebAssembly.Module", "in the global k[1].mine (an entry)"),
+        (
+            format!("globalThis.k = [1, {{mine: new Map([[1, {WASM}]])}}]"),
+            "a WebAssembly.Module",
+            "in the global k[1].mine (an entry)",
+        ),
         (format!("globalThis.k = {EXPORTED}"), "a WebAssembly.", ""),
         (format!("globalThis.k = {EXPORTED}.f"), "a WebAssembly.", ""),
-        (format!("globalThis.k = (m => () => m)({WASM})"), "a WebAssembly.Module", "no global leads to it"),
-        ("globalThis.k = new WebAssembly.Memory({initial: 1}).buffer".to_owned(), "a WebAssembly.Memory", ""),
-        ("globalThis.k = {deep: {tag: new WebAssembly.Tag({parameters: ['i32']})}}".to_owned(), "a WebAssembly.Tag", "in the global k.deep.tag"),
-        ("globalThis.k = new Intl.Segmenter('de').segment('text')".to_owned(), "what Intl.Segmenter.prototype.segment returned", "in the global k;"),
+        (
+            format!("globalThis.k = (m => () => m)({WASM})"),
+            "a WebAssembly.Module",
+            "no global leads to it",
+        ),
+        (
+            "globalThis.k = new WebAssembly.Memory({initial: 1}).buffer".to_owned(),
+            "a WebAssembly.Memory",
+            "",
+        ),
+        (
+            "globalThis.k = {deep: {tag: new WebAssembly.Tag({parameters: ['i32']})}}".to_owned(),
+            "a WebAssembly.Tag",
+            "in the global k.deep.tag",
+        ),
+        (
+            "globalThis.k = new Intl.Segmenter('de').segment('text')".to_owned(),
+            "what Intl.Segmenter.prototype.segment returned",
+            "in the global k;",
+        ),
     ] {
         let begun = Instant::now();
         let error = run(&pool, Some(&heap), &code).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::HeapNotSaved, "{code}: {}", error.message);
-        assert!(error.message.starts_with(&format!("state cannot be saved: {what}")), "{}", error.message);
+        assert!(
+            error.message.starts_with(&format!("state cannot be saved: {what}")),
+            "{}",
+            error.message
+        );
         assert!(error.message.contains(place), "{}", error.message);
         assert!(!error.violent);
         assert!(begun.elapsed() < Duration::from_secs(10));
@@ -272,7 +309,10 @@ async fn scripts_that_rewrite_their_world_rewrite_only_theirs() {
     );
     // Another session knows nothing of it.
     let fresh = heap_after(&pool, "0").await;
-    assert_eq!(result_on(&pool, &fresh, "[typeof Intl, typeof crypto, Math.random() < 1]").await, r#"["object","object",true]"#);
+    assert_eq!(
+        result_on(&pool, &fresh, "[typeof Intl, typeof crypto, Math.random() < 1]").await,
+        r#"["object","object",true]"#
+    );
     pool.stop().await;
 }
 
@@ -324,10 +364,13 @@ async fn a_heap_of_100_mib_of_live_objects_is_kept() {
 async fn a_heap_that_is_not_written_in_time_is_a_timeout() {
     let pool = start(Processes::Fork);
     let heap = heap_after(&pool, "globalThis.n = 1").await;
-    let code = "globalThis.k = []; for (let i = 0; i < 1_500_000; i++) k.push({i}); console.log('ran'); 0";
+    let code =
+        "globalThis.k = []; for (let i = 0; i < 1_500_000; i++) k.push({i}); console.log('ran'); 0";
     // As long as the script takes; writing takes several times that.
     let begun = Instant::now();
-    run(&pool, None, "const k = []; for (let i = 0; i < 1_500_000; i++) k.push({i}); k.length").await.unwrap();
+    run(&pool, None, "const k = []; for (let i = 0; i < 1_500_000; i++) k.push({i}); k.length")
+        .await
+        .unwrap();
     let wall = begun.elapsed() + Duration::from_millis(300);
     let worker = pool.take_for_heap().await.unwrap();
     let task = HeapTask { base: Some(heap.clone()), bytes_max: HEAP_BYTES_MAX };
@@ -384,7 +427,8 @@ async fn sessions_side_by_side_do_not_mix() {
     let sessions = (0..16).map(|session| {
         let pool = pool.clone();
         tokio::spawn(async move {
-            let mut heap = heap_after(&pool, &format!("globalThis.id = {session}; globalThis.n = 0")).await;
+            let mut heap =
+                heap_after(&pool, &format!("globalThis.id = {session}; globalThis.n = 0")).await;
             for n in 1..=20 {
                 let (result, kept) = run(&pool, Some(&heap), "n += 1; [id, n]").await.unwrap();
                 assert_eq!(result.unwrap(), format!("[{session},{n}]"));

@@ -75,7 +75,9 @@ pub enum BlobError {
         ours: String,
     },
     /// The same V8 wrote it, but with other flags or other native functions.
-    #[error("the heap was written by another build of the worker, which this one cannot go on from")]
+    #[error(
+        "the heap was written by another build of the worker, which this one cannot go on from"
+    )]
     Engine,
     /// Its bytes were damaged.
     #[error("the heap is damaged: its bytes do not have the hash that its header says")]
@@ -115,11 +117,7 @@ pub(super) fn seal(key: &HeapKey, heap: &Heap) -> Header {
 ///
 /// # Errors
 /// [`BlobError`], of those that concern the header and what wrote the heap.
-pub fn describe(
-    key: &HeapKey,
-    engines: &Engines,
-    header: &[u8],
-) -> Result<Described, BlobError> {
+pub fn describe(key: &HeapKey, engines: &Engines, header: &[u8]) -> Result<Described, BlobError> {
     let Some(header) = header.first_chunk::<HEADER_BYTES>() else {
         return Err(BlobError::NoHeader { bytes: header.len() });
     };

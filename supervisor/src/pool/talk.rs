@@ -61,9 +61,9 @@ impl Talk {
             Outcome::Completed { .. } => false,
         };
         let as_due = match (self.heap, self.saving) {
-            (Some(heap), true) if completed => done
-                .heap
-                .is_some_and(|written| (1..=heap.bytes_max).contains(&written.bytes)),
+            (Some(heap), true) if completed => {
+                done.heap.is_some_and(|written| (1..=heap.bytes_max).contains(&written.bytes))
+            }
             (Some(_), true) => {
                 done.heap.is_none()
                     && failed_to(&[FailureKind::HeapNotSaved, FailureKind::HeapTooLarge])

@@ -12,10 +12,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_v8_protocol::limits::HEAP_ENGINES_MAX;
 use mcp_v8_protocol::{
     Decoder, Fatal, FatalKind, FromWorker, Job, Ready, ToWorker, WrittenHeap, encode,
 };
-use mcp_v8_protocol::limits::HEAP_ENGINES_MAX;
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -272,9 +272,7 @@ impl Worker {
         // A script that finished in time keeps its result, however close the deadline was; whatever
         // else happened after the deadline happened because of it.
         match attribute(end, exit) {
-            Err(_) if timed_out => {
-                (Err(ErrorDetail::new(ErrorKind::TimedOut, TIMED_OUT)), None)
-            }
+            Err(_) if timed_out => (Err(ErrorDetail::new(ErrorKind::TimedOut, TIMED_OUT)), None),
             outcome => (outcome, written),
         }
     }
@@ -367,7 +365,11 @@ impl Worker {
     fn explain(&self, end: End, exit: Exit) -> End {
         let killed = is(exit, Signal::KILL);
         match (&end, &self.group) {
-            (End::Closed(None) | End::Unsaved(None), Some(group)) if killed && group.claim_kill() => End::OutOfMemory,
+            (End::Closed(None) | End::Unsaved(None), Some(group))
+                if killed && group.claim_kill() =>
+            {
+                End::OutOfMemory
+            }
             _ => end,
         }
     }

@@ -202,8 +202,9 @@ impl Runtime {
     /// processes are made of this one.
     pub fn warm_up_loops(&mut self) {
         let state = Rc::clone(&self.state);
-        v8::scope!(let scope, &mut self.isolate);
-        let context = v8::Local::new(scope, &self.context);
+        let Some(context) = self.context.clone() else { return };
+        v8::scope!(let scope, &mut *self.isolate);
+        let context = v8::Local::new(scope, context);
         let scope = &mut v8::ContextScope::new(scope, context);
         random::warm_up(scope, &state);
     }

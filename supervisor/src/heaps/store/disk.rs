@@ -77,8 +77,7 @@ impl Disk {
             return Ok(known.len());
         }
         let partial = Partial(directory.join(format!("{}{PARTIAL}", Uuid::new_v4().simple())));
-        let file =
-            File::options().write(true).create_new(true).mode(FILE_MODE).open(&partial.0)?;
+        let file = File::options().write(true).create_new(true).mode(FILE_MODE).open(&partial.0)?;
         let mut file = io::BufWriter::new(file);
         write(&mut file)?;
         file.flush()?;

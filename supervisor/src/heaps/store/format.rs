@@ -100,8 +100,7 @@ impl Head {
     /// # Errors
     /// [`FormatError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let head =
-            bytes.first_chunk::<HEAD_BYTES>().ok_or(FormatError::Short(bytes.len()))?;
+        let head = bytes.first_chunk::<HEAD_BYTES>().ok_or(FormatError::Short(bytes.len()))?;
         if !head.starts_with(MAGIC) {
             return Err(FormatError::Magic);
         }

@@ -161,7 +161,8 @@ impl Inner {
 
     fn put(&self, heap: Heap, parent: Option<Heap>) -> Result<u64, StoreError> {
         let (parent, depth) = self.usable_parent(parent)?;
-        let head = Head { depth, parent: parent.as_ref().map(Heap::id), header: heap.header(&self.key) };
+        let head =
+            Head { depth, parent: parent.as_ref().map(Heap::id), header: heap.header(&self.key) };
         let bytes = self.disk.write(heap.id(), |out| {
             out.write_all(&head.encode())?;
             let before = parent.as_ref().map(Heap::map).transpose()?;
@@ -177,12 +178,13 @@ impl Inner {
     fn usable_parent(&self, parent: Option<Heap>) -> Result<(Option<Heap>, u8), StoreError> {
         let Some(parent) = parent else { return Ok((None, 0)) };
         let known = self.cache.lock().get(parent.id()).map(|(_, depth)| depth);
-        let depth = match known.map_or_else(|| self.head(parent.id()).map(|(head, _)| head.depth), Ok) {
-            Ok(depth) => depth,
-            // Without it the heap stands by itself.
-            Err(StoreError::Unknown(_) | StoreError::Format { .. }) => return Ok((None, 0)),
-            Err(error) => return Err(error),
-        };
+        let depth =
+            match known.map_or_else(|| self.head(parent.id()).map(|(head, _)| head.depth), Ok) {
+                Ok(depth) => depth,
+                // Without it the heap stands by itself.
+                Err(StoreError::Unknown(_) | StoreError::Format { .. }) => return Ok((None, 0)),
+                Err(error) => return Err(error),
+            };
         if depth >= HEAP_DEPTH_MAX { Ok((None, 0)) } else { Ok((Some(parent), depth + 1)) }
     }
 
@@ -197,7 +199,7 @@ impl Inner {
 
     fn get(&self, id: HeapId, engines: &Engines) -> Result<Heap, StoreError> {
         // From the heap that is asked for down to one that stands by itself or is in memory.
-        let mut stack = Vec::new();
+        let mut stack: Vec<(HeapId, Head, File)> = Vec::new();
         let mut below = None;
         let mut next = Some(id);
         while let Some(wanted) = next {
@@ -212,9 +214,7 @@ impl Inner {
                 (error, _) => error,
             })?;
             // Depths fall by one, so that files which name each other end as well.
-            let falls = stack.last().is_none_or(|(_, above, _): &(HeapId, Head, File)| {
-                above.depth == head.depth + 1
-            });
+            let falls = stack.last().is_none_or(|(_, above, _)| above.depth == head.depth + 1);
             if !falls {
                 let error = FormatError::Depth(head.depth);
                 return Err(StoreError::Format { heap: wanted, error });

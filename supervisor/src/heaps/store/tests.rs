@@ -55,7 +55,11 @@ async fn steps_take_little_and_are_read_again_with_an_empty_memory() {
     let (mut whole, mut small) = (0, 0);
     for heap in &steps {
         let bytes = store.put(heap.clone(), parent.replace(heap.clone())).await.unwrap();
-        if bytes > 90_000 { whole += 1 } else { small += 1 }
+        if bytes > 90_000 {
+            whole += 1
+        } else {
+            small += 1
+        }
         assert!(bytes > 90_000 || bytes < 1_000, "{bytes}");
     }
     // By itself the first, and each that would stand on too many.
