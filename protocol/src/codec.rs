@@ -236,6 +236,7 @@ mod tests {
             attempt: 1,
             code: "x".repeat(code_bytes).into(),
             limits: JobLimits { heap_bytes: 2, buffer_bytes: 3, console_bytes: 4, cpu_secs: 5 },
+            heap: None,
         })
     }
 

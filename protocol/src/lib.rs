@@ -18,9 +18,9 @@ pub mod message;
 
 pub use codec::{DecodeError, Decoder, EncodeError, Wire, encode, encode_into};
 pub use message::{
-    Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, Hello, Job, JobLimits, Layer,
-    LayerReport, Outcome, Ready, ToWorker, Usage,
+    Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, HeapEngine, Hello, Job,
+    JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, WrittenHeap,
 };
 
 /// Version of the frames. Carried in every header; the other side must have the same.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;

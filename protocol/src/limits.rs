@@ -30,6 +30,12 @@ pub const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a stack trace. Longer ones are cut.
 pub const STACK_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of a heap that is kept: 512 MiB. V8 counts the parts of a snapshot in 31 bits.
+pub const HEAP_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// Engines whose heaps one worker can restore.
+pub const HEAP_ENGINES_MAX: usize = 16;
+
 // The largest legal message of each direction fits its frame.
 const _: () = assert!(RESULT_BYTES_MAX + 64 * 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);
 const _: () = assert!(CONSOLE_CHUNK_BYTES_MAX + 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);

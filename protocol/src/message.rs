@@ -11,6 +11,10 @@
 //!     ╳ both ends close, the worker exits, the supervisor reaps it
 //! ```
 //!
+//! A job may keep its heap: its frame brings two descriptors, of the heap it begins with and of the
+//! file that takes the heap it leaves. When the script has completed the worker says `Saving`, writes
+//! the heap, and says in `Done` how long it is. What happens to it in between is about the heap.
+//!
 //! A template has a conversation of its own: `Hello` in, `Ready` out, then `Fork` in and `Forked` out
 //! as often as the supervisor likes. A child has had its `Hello` and `Ready` in its template and goes
 //! on from there on its own socket.
@@ -39,6 +43,9 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// Isolate and context stand; a job may come.
     Ready(Ready),
+    /// The script has completed, and its heap is being written. At most once, and only for a job that
+    /// keeps its heap; only [`Done`] and [`Fatal`] follow.
+    Saving,
     /// Console text in order, complete UTF-8, at most
     /// [`CONSOLE_CHUNK_BYTES_MAX`](crate::limits::CONSOLE_CHUNK_BYTES_MAX) bytes.
     Console(String),
@@ -59,7 +66,8 @@ pub enum FromWorker {
 pub struct Hello {
     /// Heap limit the isolate is built with; a job with another limit rebuilds it.
     pub heap_bytes: u64,
-    /// Whether there is to be an isolate before a job is known.
+    /// Whether there is to be an isolate before a job is known. Not for heaps: what is restored
+    /// has to be the first isolate of its process.
     pub isolate: bool,
 }
 
@@ -84,6 +92,21 @@ pub struct Ready {
     /// From a template: with the first byte of this frame comes the pidfd of the process that holds
     /// its children's process namespace.
     pub holder: bool,
+    /// What the heaps that it can restore are written by, at most
+    /// [`HEAP_ENGINES_MAX`](crate::limits::HEAP_ENGINES_MAX); the heaps it writes are of the last.
+    /// Empty when it was not started for jobs that keep their heap.
+    pub heap_engines: Vec<HeapEngine>,
+}
+
+/// A hash over everything that a heap must agree with to be restored: V8's version and flags, and the
+/// code of ours that a heap refers to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct HeapEngine(pub [u8; 32]);
+
+impl std::fmt::Debug for HeapEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// What became of one layer of the sandbox.
@@ -163,6 +186,19 @@ pub struct Job {
     pub code: Arc<String>,
     /// What the script may use.
     pub limits: JobLimits,
+    /// For a job that keeps its heap.
+    pub heap: Option<JobHeap>,
+}
+
+/// The heaps of a job. With the first byte of the job's frame come the descriptors of two files in
+/// memory, in this order: the heap to begin with, unless that is the base, and the one to write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct JobHeap {
+    /// Bytes of the heap to begin with; none for the base. At most
+    /// [`HEAP_BYTES_MAX`](crate::limits::HEAP_BYTES_MAX). The file cannot change any more.
+    pub base_bytes: Option<u64>,
+    /// Bytes that the heap which is left may have.
+    pub bytes_max: u64,
 }
 
 /// Bounds of one job that the worker keeps. Wall clock is the supervisor's: it sends `SIGUSR1`.
@@ -185,6 +221,19 @@ pub struct Done {
     pub outcome: Outcome,
     /// What it took.
     pub usage: Usage,
+    /// The heap that was written; only with a job that keeps its heap and has completed.
+    pub heap: Option<WrittenHeap>,
+}
+
+/// A heap that is in the job's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct WrittenHeap {
+    /// Its bytes, from the beginning of the file.
+    pub bytes: u64,
+    /// What restoring the heap took that the job began with, in microseconds.
+    pub restore_us: u64,
+    /// What writing took, in microseconds.
+    pub save_us: u64,
 }
 
 /// Success or failure of a script.
@@ -230,6 +279,12 @@ pub enum FailureKind {
     Stalled,
     /// The heap limit was reached.
     OutOfMemory,
+    /// The script completed, but something on its heap cannot be kept.
+    HeapNotSaved,
+    /// The script completed, but its heap is larger than it may be.
+    HeapTooLarge,
+    /// The heap to begin with is of no use. No line of the script has run.
+    HeapNotRestored,
     /// `SIGUSR1` came before the script had ended. Why is the supervisor's business: a deadline or a
     /// cancelled call. SIGKILL follows.
     Stopped,

@@ -8,8 +8,9 @@
 use std::path::PathBuf;
 
 use mcp_v8_protocol::{
-    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, Hello, Job,
-    JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire, encode,
+    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, HeapEngine, Hello,
+    Job, JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire,
+    WrittenHeap, encode,
 };
 
 fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
@@ -32,20 +33,21 @@ fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
 fn frames_to_a_worker() {
     check("to_worker_hello", &ToWorker::Hello(Hello { heap_bytes: 128 << 20, isolate: true }));
     check("to_worker_fork", &ToWorker::Fork);
-    check(
-        "to_worker_job",
-        &ToWorker::Job(Job {
-            execution_id: "0193-abc".to_owned(),
-            attempt: 2,
-            code: "console.log('hé')".to_owned().into(),
-            limits: JobLimits {
-                heap_bytes: 128 << 20,
-                buffer_bytes: 64 << 20,
-                console_bytes: 1 << 20,
-                cpu_secs: 32,
-            },
-        }),
-    );
+    let job = Job {
+        execution_id: "0193-abc".to_owned(),
+        attempt: 2,
+        code: "console.log('hé')".to_owned().into(),
+        limits: JobLimits {
+            heap_bytes: 128 << 20,
+            buffer_bytes: 64 << 20,
+            console_bytes: 1 << 20,
+            cpu_secs: 32,
+        },
+        heap: None,
+    };
+    check("to_worker_job", &ToWorker::Job(job.clone()));
+    let heap = Some(JobHeap { base_bytes: Some(457_000), bytes_max: 256 << 20 });
+    check("to_worker_job_heap", &ToWorker::Job(Job { heap, ..job }));
 }
 
 #[test]
@@ -61,9 +63,11 @@ fn frames_from_a_worker() {
                 LayerReport { layer: Layer::SystemCalls, missing: None },
             ],
             holder: true,
+            heap_engines: vec![HeapEngine([7; 32])],
         }),
     );
     check("from_worker_forked", &FromWorker::Forked(Forked { pid: 4712 }));
+    check("from_worker_saving", &FromWorker::Saving);
     check("from_worker_console", &FromWorker::Console("[WARN] hé\n".to_owned()));
     check("from_worker_console_truncated", &FromWorker::ConsoleTruncated);
     check(
@@ -76,6 +80,7 @@ fn frames_from_a_worker() {
         &FromWorker::Done(Box::new(Done {
             outcome: Outcome::Completed { result: Some("2".to_owned()), result_truncated: false },
             usage,
+            heap: Some(WrittenHeap { bytes: 457_128, restore_us: 1200, save_us: 5400 }),
         })),
     );
     check(
@@ -89,6 +94,7 @@ fn frames_from_a_worker() {
                 column: Some(7),
             }),
             usage,
+            heap: None,
         })),
     );
 }

@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use mcp_v8_protocol::{
-    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, Hello, Job,
-    JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire, encode,
+    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, HeapEngine, Hello,
+    Job, JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire,
+    WrittenHeap, encode,
 };
 use proptest::prelude::*;
 
@@ -16,19 +17,26 @@ fn failure_kind() -> impl Strategy<Value = FailureKind> {
         Just(FailureKind::UnhandledRejection),
         Just(FailureKind::Stalled),
         Just(FailureKind::OutOfMemory),
+        Just(FailureKind::HeapNotSaved),
+        Just(FailureKind::HeapTooLarge),
+        Just(FailureKind::HeapNotRestored),
         Just(FailureKind::Stopped),
     ]
 }
 
 fn to_worker() -> impl Strategy<Value = ToWorker> {
-    let job = (".{0,64}", any::<u32>(), ".{0,400}", any::<[u64; 4]>()).prop_map(
-        |(execution_id, attempt, code, [heap_bytes, buffer_bytes, console_bytes, cpu_secs])| {
-            ToWorker::Job(Job {
-                execution_id,
-                attempt,
-                code: code.into(),
-                limits: JobLimits { heap_bytes, buffer_bytes, console_bytes, cpu_secs },
-            })
+    let heap = any::<Option<(Option<u64>, u64)>>()
+        .prop_map(|heap| heap.map(|(base_bytes, bytes_max)| JobHeap { base_bytes, bytes_max }));
+    let job = (".{0,64}", any::<u32>(), ".{0,400}", any::<[u64; 4]>(), heap).prop_map(
+        |(
+            execution_id,
+            attempt,
+            code,
+            [heap_bytes, buffer_bytes, console_bytes, cpu_secs],
+            heap,
+        )| {
+            let limits = JobLimits { heap_bytes, buffer_bytes, console_bytes, cpu_secs };
+            ToWorker::Job(Job { execution_id, attempt, code: code.into(), limits, heap })
         },
     );
     prop_oneof![
@@ -59,25 +67,35 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
                 Outcome::Failed(Failure { kind, message, stack, line, column })
             }),
     ];
-    let done =
-        (outcome, any::<[u64; 3]>()).prop_map(|(outcome, [cpu_us, wall_us, buffer_peak_bytes])| {
-            FromWorker::Done(Box::new(Done {
-                outcome,
-                usage: Usage { cpu_us, wall_us, buffer_peak_bytes },
-            }))
-        });
+    let done = (outcome, any::<[u64; 3]>(), any::<Option<[u64; 3]>>()).prop_map(
+        |(outcome, [cpu_us, wall_us, buffer_peak_bytes], heap)| {
+            let usage = Usage { cpu_us, wall_us, buffer_peak_bytes };
+            let heap =
+                heap.map(|[bytes, restore_us, save_us]| WrittenHeap { bytes, restore_us, save_us });
+            FromWorker::Done(Box::new(Done { outcome, usage, heap }))
+        },
+    );
     let fatal =
         prop_oneof![Just(FatalKind::OutOfMemory), Just(FatalKind::V8), Just(FatalKind::Worker)];
     prop_oneof![
         (any::<u32>(), ".{0,20}", ".{0,20}", proptest::collection::vec(layer(), 0..6)).prop_map(
             |(pid, worker_version, v8_version, sandbox)| {
                 let holder = pid % 2 == 0;
-                FromWorker::Ready(Ready { pid, worker_version, v8_version, sandbox, holder })
+                let heap_engines = vec![HeapEngine([pid as u8; 32]); pid as usize % 3];
+                FromWorker::Ready(Ready {
+                    pid,
+                    worker_version,
+                    v8_version,
+                    sandbox,
+                    holder,
+                    heap_engines,
+                })
             }
         ),
         any::<u32>().prop_map(|pid| FromWorker::Forked(Forked { pid })),
         ".{0,400}".prop_map(FromWorker::Console),
         Just(FromWorker::ConsoleTruncated),
+        Just(FromWorker::Saving),
         done,
         (fatal, ".{0,100}").prop_map(|(kind, message)| FromWorker::Fatal(Fatal { kind, message })),
     ]

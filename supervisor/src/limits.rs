@@ -104,6 +104,9 @@ pub const BREAKER_DEATHS: usize = 5;
 /// See [`BREAKER_DEATHS`].
 pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
 
+/// Heaps that stand on one another on the disk: each takes as much as it differs from the one below,
+/// and reading the last one reads all.
+pub const HEAP_DEPTH_MAX: u8 = 16;
 /// Connections of one address to the cluster port. A node has some ten to each other one.
 pub const CLUSTER_CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 

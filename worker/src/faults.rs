@@ -77,7 +77,7 @@ fn outcome(kind: FailureKind, message: &str) -> Result<Vec<u8>, Error> {
         line: None,
         column: None,
     });
-    let done = FromWorker::Done(Box::new(Done { outcome, usage: Usage::default() }));
+    let done = FromWorker::Done(Box::new(Done { outcome, usage: Usage::default(), heap: None }));
     encode(&done).map_err(Error::other)
 }
 

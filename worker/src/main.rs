@@ -3,6 +3,8 @@
 //! # Contract
 //! * Standard input is one end of a Unix socket to the supervisor, and the only way in or out.
 //!   Standard output and error are for the log.
+//! * `--heaps`: the process, or each child, is for a job that keeps its heap; see [`heaps`]. It has no
+//!   isolate before its job.
 //! * `--process=single`: `Hello` in, `Ready` out, `Job` in, `Console` out, `Done` out, exit.
 //! * `--process=template`: `Hello` in, `Ready` out, then `Fork` in and `Forked` out. A child has a
 //!   socket of its own: `Job` in, `Console` out, `Done` out, exit. See [`template`].
@@ -14,6 +16,7 @@
 
 mod allocator;
 mod faults;
+mod heaps;
 mod limits;
 mod outbox;
 mod receive;
@@ -21,13 +24,14 @@ mod signals;
 mod template;
 mod text;
 
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Job, LayerReport, Ready, ToWorker};
 use mcp_v8_runtime::{ConsoleSink, Runtime};
-use mcp_v8_sandbox::{Role, Sandbox};
+use mcp_v8_sandbox::{Purpose, Role, Sandbox};
 
 use crate::outbox::{Outbox, OutboxError};
 use crate::receive::{ReceiveError, Receiver};
@@ -52,6 +56,8 @@ enum WorkerError {
     OutOfOrder { got: &'static str, expected: &'static str },
     #[error("the isolate cannot be built: {0}")]
     Create(#[from] mcp_v8_runtime::CreateError),
+    #[error("heaps cannot be exchanged: {0}")]
+    Heap(#[from] heaps::HeapError),
 }
 
 fn main() -> ExitCode {
@@ -60,7 +66,8 @@ fn main() -> ExitCode {
     let role = if has("--process=template") { Role::Template } else { Role::Single };
     let number = |argument: String| argument.strip_prefix("--supervisor=")?.parse().ok();
     let supervisor = std::env::args().skip(1).find_map(number);
-    let sandbox = Sandbox::begin(!has("--sandbox=off"), role).of_supervisor(supervisor);
+    let purpose = if has("--heaps") { Purpose::Heaps } else { Purpose::Scripts };
+    let sandbox = Sandbox::begin(!has("--sandbox=off"), role, purpose).of_supervisor(supervisor);
     let outbox = match Outbox::new() {
         Ok(outbox) => Arc::new(outbox),
         Err(error) => {
@@ -70,8 +77,8 @@ fn main() -> ExitCode {
     };
     outbox::install_last_words(&outbox);
     let ended = match role {
-        Role::Single => single(sandbox, &outbox),
-        Role::Template => template::run(sandbox, &outbox),
+        Role::Single => single(sandbox, purpose, &outbox),
+        Role::Template => template::run(sandbox, purpose, &outbox),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,10 +92,10 @@ fn main() -> ExitCode {
 }
 
 /// A process for one job. Returns when the supervisor has hung up before there was one.
-fn single(mut sandbox: Sandbox, outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
-    let mut receiver = Receiver::default();
+fn single(mut sandbox: Sandbox, purpose: Purpose, outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
+    let mut receiver = Receiver::new(purpose);
     let Some(runtime) = prepare(&mut sandbox, &mut receiver)? else { return Ok(()) };
-    outbox.send(&FromWorker::Ready(ready(sandbox.seal(), false)))?;
+    outbox.send(&FromWorker::Ready(ready(sandbox.seal(), false, purpose)))?;
     await_job(outbox, &mut receiver, runtime)
 }
 
@@ -117,13 +124,18 @@ fn prepare(
     Ok(Some(runtime))
 }
 
-fn ready(sandbox: Vec<LayerReport>, holder: bool) -> Ready {
+fn ready(sandbox: Vec<LayerReport>, holder: bool, purpose: Purpose) -> Ready {
+    let heap_engines = match purpose {
+        Purpose::Scripts => Vec::new(),
+        Purpose::Heaps => heaps::engines(),
+    };
     Ready {
         pid: std::process::id(),
         worker_version: env!("CARGO_PKG_VERSION").to_owned(),
         v8_version: mcp_v8_runtime::v8_version().to_owned(),
         sandbox,
         holder,
+        heap_engines,
     }
 }
 
@@ -136,25 +148,38 @@ fn await_job(
 ) -> Result<(), WorkerError> {
     match receiver.next()? {
         None => Ok(()),
-        Some(ToWorker::Job(job)) => execute(outbox, runtime, &job),
+        Some(ToWorker::Job(job)) => execute(outbox, runtime, &job, receiver.take_descriptors()),
         Some(other) => Err(out_of_order(&other, "Job")),
     }
 }
 
 /// Runs the job and ends the process.
-fn execute(outbox: &Arc<Outbox>, runtime: Option<Runtime>, job: &Job) -> Result<(), WorkerError> {
+fn execute(
+    outbox: &Arc<Outbox>,
+    runtime: Option<Runtime>,
+    job: &Job,
+    descriptors: Vec<OwnedFd>,
+) -> Result<(), WorkerError> {
     mcp_v8_sandbox::limit_memory(job)?;
     mcp_v8_sandbox::limit_processor(job)?;
+    if let Some(heap) = job.heap {
+        return heaps::execute(outbox, job, heap, descriptors);
+    }
     let fitting = runtime.filter(|runtime| runtime.heap_bytes() == job.limits.heap_bytes);
     let mut runtime = match fitting {
         Some(runtime) => runtime,
         None => Runtime::new(SNAPSHOT, job.limits.heap_bytes)?,
     };
     signals::stop_with(runtime.stopper());
-    let done = runtime.run(job, Rc::new(Console(Arc::clone(outbox))));
+    let done = runtime.run(job, console(outbox));
     outbox.send(&FromWorker::Done(Box::new(done)))?;
     // Taking V8 apart would cost more than the script did.
     outbox::exit(0)
+}
+
+/// Where console text goes.
+fn console(outbox: &Arc<Outbox>) -> Rc<dyn ConsoleSink> {
+    Rc::new(Console(Arc::clone(outbox)))
 }
 
 /// Console text goes to the outbox.

@@ -1,10 +1,16 @@
 //! Messages from the supervisor, from the socket that is standard input.
 
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
 use mcp_v8_protocol::{DecodeError, Decoder, ToWorker};
-use rustix::net::{RecvFlags, recv};
+use mcp_v8_sandbox::Purpose;
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recv, recvmsg};
 use rustix::stdio::stdin;
 
-use crate::limits::READ_BYTES;
+use crate::limits::{JOB_FILES_MAX, READ_BYTES};
 
 /// Why there is no next message.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +27,23 @@ pub(crate) enum ReceiveError {
 }
 
 /// Reads frames.
-#[derive(Default)]
 pub(crate) struct Receiver {
     decoder: Decoder<ToWorker>,
+    purpose: Purpose,
+    descriptors: Vec<OwnedFd>,
 }
 
 impl Receiver {
+    /// Only a process that keeps heaps takes descriptors, and only that may make the call for it.
+    pub(crate) fn new(purpose: Purpose) -> Self {
+        Self { decoder: Decoder::default(), purpose, descriptors: Vec::new() }
+    }
+
+    /// The descriptors that have come so far, in the order they were sent.
+    pub(crate) fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
+    }
+
     /// Waits for the next message; none at the end of the stream.
     ///
     /// # Errors
@@ -41,12 +58,17 @@ impl Receiver {
             let buffer = self.decoder.buffer_mut();
             let held = buffer.len();
             buffer.resize(held + READ_BYTES, 0);
-            let received = recv(stdin(), &mut buffer[held..], RecvFlags::empty());
-            buffer.truncate(held + received.as_ref().map_or(0, |(read, _)| *read));
+            let received = match self.purpose {
+                Purpose::Scripts => {
+                    recv(stdin(), &mut buffer[held..], RecvFlags::empty()).map(|(read, _)| read)
+                }
+                Purpose::Heaps => receive_with(&mut buffer[held..], &mut self.descriptors),
+            };
+            buffer.truncate(held + received.unwrap_or(0));
             let read = match received {
-                Ok((read, _)) => read,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(rustix::io::Errno::CONNRESET) => 0,
+                Ok(read) => read,
+                Err(Errno::INTR) => continue,
+                Err(Errno::CONNRESET) => 0,
                 Err(error) => return Err(error.into()),
             };
             if read == 0 {
@@ -54,4 +76,17 @@ impl Receiver {
             }
         }
     }
+}
+
+fn receive_with(bytes: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(JOB_FILES_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [IoSliceMut::new(bytes)];
+    let read = recvmsg(stdin(), &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            descriptors.extend(received);
+        }
+    }
+    Ok(read)
 }

@@ -11,29 +11,33 @@ use std::sync::Arc;
 
 use mcp_v8_protocol::{Forked as ForkedMessage, FromWorker, ToWorker, encode};
 use mcp_v8_runtime::Runtime;
-use mcp_v8_sandbox::{Child, Forked, Forker, Sandbox, send_with};
+use mcp_v8_sandbox::{Child, Forked, Forker, Purpose, Sandbox, send_with};
 
 use crate::outbox::{Outbox, OutboxError};
 use crate::receive::Receiver;
 use crate::{WorkerError, await_job, out_of_order, prepare, ready, text};
 
 /// Serves until the supervisor hangs up. In a child, runs its job, which ends the process.
-pub(crate) fn run(mut sandbox: Sandbox, outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
+pub(crate) fn run(
+    mut sandbox: Sandbox,
+    purpose: Purpose,
+    outbox: &Arc<Outbox>,
+) -> Result<(), WorkerError> {
     // Without it children work as well, only slower.
     let _ = text::move_to_huge_pages();
-    let mut receiver = Receiver::default();
+    let mut receiver = Receiver::new(Purpose::Scripts);
     let Some(mut runtime) = prepare(&mut sandbox, &mut receiver)? else { return Ok(()) };
     if let Some(runtime) = &mut runtime {
         runtime.warm_up_loops();
     }
     let (reports, mut forker) = sandbox.seal_template()?;
     let holder = forker.take_holder();
-    let frame = encode(&FromWorker::Ready(ready(reports, holder.is_some())));
+    let frame = encode(&FromWorker::Ready(ready(reports, holder.is_some(), purpose)));
     send_with(&frame.map_err(OutboxError::from)?, holder.as_slice()).map_err(OutboxError::Write)?;
     drop(holder);
     match serve(&mut receiver, &mut forker)? {
         None => Ok(()),
-        Some(child) => run_child(child, outbox, runtime),
+        Some(child) => run_child(child, purpose, outbox, runtime),
     }
 }
 
@@ -58,9 +62,10 @@ fn serve(receiver: &mut Receiver, forker: &mut Forker) -> Result<Option<Child>, 
 
 fn run_child(
     child: Child,
+    purpose: Purpose,
     outbox: &Arc<Outbox>,
     runtime: Option<Runtime>,
 ) -> Result<(), WorkerError> {
     child.seal()?;
-    await_job(outbox, &mut Receiver::default(), runtime)
+    await_job(outbox, &mut Receiver::new(purpose), runtime)
 }

@@ -66,6 +66,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued) {
                     console_bytes: bounds.console_bytes,
                     cpu_secs: bounds.wall.as_secs() + CPU_GRACE_SECS,
                 },
+                heap: None,
             };
             let started = Instant::now();
             let mut at_line_start = true;

@@ -53,6 +53,12 @@ pub enum ErrorKind {
     Stalled,
     /// The memory limit was reached.
     OutOfMemory,
+    /// The script completed, but something on its heap cannot be kept. The session stays as it was.
+    HeapNotSaved,
+    /// The script completed, but its heap is larger than it may be. The session stays as it was.
+    HeapTooLarge,
+    /// The heap to begin with cannot be used. No line of the script has run.
+    HeapNotRestored,
     /// The wall clock limit was reached.
     TimedOut,
     /// The caller cancelled.
@@ -141,6 +147,9 @@ impl From<Failure> for ErrorDetail {
             FailureKind::UnhandledRejection => ErrorKind::UnhandledRejection,
             FailureKind::Stalled => ErrorKind::Stalled,
             FailureKind::OutOfMemory => ErrorKind::OutOfMemory,
+            FailureKind::HeapNotSaved => ErrorKind::HeapNotSaved,
+            FailureKind::HeapTooLarge => ErrorKind::HeapTooLarge,
+            FailureKind::HeapNotRestored => ErrorKind::HeapNotRestored,
             FailureKind::Stopped => ErrorKind::WorkerProtocol,
         };
         Self {

@@ -22,6 +22,10 @@ use crate::executions::model::{ErrorDetail, ErrorKind};
 const OUT_OF_MEMORY: &str =
     "Out of memory: V8 heap limit exceeded. Try increasing heap_memory_max_mb.";
 
+/// The script completed, and there was no memory left to write its heap.
+const NO_MEMORY_TO_SAVE: &str = "Out of memory: the heap could not be written in the memory that the \
+script may have. Try increasing heap_memory_max_mb.";
+
 /// All scripts together used up what this server may use.
 const HOST_OUT_OF_MEMORY: &str = "Out of memory: the memory of this server for all its scripts is \
 used up. Try again later, or with a smaller heap_memory_max_mb.";
@@ -32,6 +36,8 @@ pub(super) enum End {
     Done(Box<Done>),
     /// It closed its socket without a report, perhaps with last words.
     Closed(Option<Fatal>),
+    /// It closed its socket while it wrote the heap of a script that had completed.
+    Unsaved(Option<Fatal>),
     /// The kernel killed it: the workers' control group had no memory left.
     OutOfMemory,
     /// It broke the protocol.
@@ -70,6 +76,12 @@ pub(super) fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
             let detail = ErrorDetail::new(ErrorKind::WorkerCrashed, message);
             Err(if is_violent(exit) { detail.violent() } else { detail })
         }
+        End::Unsaved(Some(Fatal { kind: FatalKind::OutOfMemory, .. })) => {
+            Err(ErrorDetail::new(ErrorKind::OutOfMemory, NO_MEMORY_TO_SAVE))
+        }
+        End::Unsaved(Some(fatal)) => Err(unsaved(&fatal.message)),
+        End::Unsaved(None) if is_given_up(exit) => Err(unsaved(&describe(exit))),
+        End::Unsaved(None) => attribute(End::Closed(None), exit),
         End::OutOfMemory => Err(ErrorDetail::new(ErrorKind::OutOfMemory, HOST_OUT_OF_MEMORY)),
         End::Violation(violation) => {
             tracing::warn!(%violation, "a worker broke the protocol and was killed");
@@ -81,6 +93,21 @@ pub(super) fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
             Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The script's process was killed"))
         }
     }
+}
+
+/// The error for a heap that V8 could not write.
+fn unsaved(why: &str) -> ErrorDetail {
+    let message = format!(
+        "state cannot be saved: V8 could not write something on the heap ({why}). Which global leads \
+         to it is not known"
+    );
+    ErrorDetail::new(ErrorKind::HeapNotSaved, message)
+}
+
+/// Whether V8 ended the process because it could not go on.
+pub(super) fn is_given_up(exit: Exit) -> bool {
+    matches!(exit, Exit::Code(_))
+        || [Signal::TRAP, Signal::ILL, Signal::ABORT].iter().any(|signal| is(exit, *signal))
 }
 
 /// Whether a process died of this signal.
@@ -110,6 +137,7 @@ pub(super) fn cause(end: &End, exit: Exit, timed_out: bool) -> &'static str {
         (End::Unresponsive, _) => "killed_on_cancel",
         (End::OutOfMemory, _) => "out_of_memory",
         (End::Closed(Some(Fatal { kind: FatalKind::OutOfMemory, .. })), _) => "out_of_memory",
+        (End::Unsaved(_), _) => "heap_not_saved",
         (End::Closed(_), Exit::Signal(_)) => "signal",
         (End::Closed(_), _) => "exit",
     }
@@ -152,7 +180,8 @@ mod tests {
     fn failed(kind: FailureKind) -> End {
         let message = "m".to_owned();
         let failure = Failure { kind, message, stack: None, line: None, column: None };
-        End::Done(Box::new(Done { outcome: Outcome::Failed(failure), usage: Default::default() }))
+        let outcome = Outcome::Failed(failure);
+        End::Done(Box::new(Done { outcome, usage: Default::default(), heap: None }))
     }
 
     fn last_words(kind: FatalKind) -> End {
@@ -181,6 +210,26 @@ mod tests {
         let no_memory = last_words(FatalKind::OutOfMemory);
         assert_eq!(kind(no_memory, signal(Signal::SEGV)), ErrorKind::OutOfMemory);
         assert_eq!(kind(End::Closed(None), signal(Signal::SEGV)), ErrorKind::WorkerCrashed);
+    }
+
+    #[test]
+    fn a_heap_that_v8_cannot_write_is_the_scripts_failure_and_no_violence() {
+        let signal = |signal: Signal| Exit::Signal(signal.as_raw());
+        let unsaved = |kind: Option<FatalKind>| {
+            End::Unsaved(kind.map(|kind| Fatal { kind, message: "m".to_owned() }))
+        };
+        for (end, exit, kind) in [
+            (unsaved(Some(FatalKind::V8)), Exit::Code(1), ErrorKind::HeapNotSaved),
+            (unsaved(None), signal(Signal::TRAP), ErrorKind::HeapNotSaved),
+            (unsaved(None), signal(Signal::ABORT), ErrorKind::HeapNotSaved),
+            (unsaved(Some(FatalKind::OutOfMemory)), Exit::Code(1), ErrorKind::OutOfMemory),
+            (unsaved(None), signal(Signal::KILL), ErrorKind::WorkerCrashed),
+        ] {
+            let detail = attribute(end, exit).unwrap_err();
+            assert_eq!((detail.kind, detail.violent), (kind, false), "{exit:?}");
+        }
+        let fault = attribute(unsaved(None), signal(Signal::SEGV)).unwrap_err();
+        assert_eq!((fault.kind, fault.violent), (ErrorKind::WorkerCrashed, true));
     }
 
     #[test]

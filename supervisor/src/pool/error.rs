@@ -68,4 +68,8 @@ pub enum Violation {
     /// chunks than the time it ran allows.
     #[error("console text past its limit")]
     Console,
+    /// The end of a job that has a heap where none is due, or none where one is, or one that is too
+    /// long.
+    #[error("an end that does not match the heap of the job")]
+    Heap,
 }

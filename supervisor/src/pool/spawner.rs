@@ -47,7 +47,7 @@ impl Spawner {
     /// When the thread cannot be started.
     pub fn start(
         program: PathBuf,
-        arguments: [&'static str; 2],
+        arguments: Vec<&'static str>,
         log: OwnedFd,
         greeting: Vec<u8>,
         group: Option<Arc<Group>>,
@@ -57,7 +57,7 @@ impl Spawner {
             while let Ok(reply) = inbox.recv() {
                 // Nobody waits any more when the pool is shutting down; the child sees the end of
                 // its socket and exits.
-                let _ = reply.send(spawn(&program, arguments, &log, &greeting, group.as_deref()));
+                let _ = reply.send(spawn(&program, &arguments, &log, &greeting, group.as_deref()));
             }
         })?;
         Ok(Self { requests })
@@ -77,7 +77,7 @@ impl Spawner {
 
 fn spawn(
     program: &PathBuf,
-    arguments: [&str; 2],
+    arguments: &[&str],
     log: &OwnedFd,
     greeting: &[u8],
     group: Option<&Group>,

@@ -23,7 +23,8 @@ use super::lineage::{Faults, Lineage};
 use super::process::Process;
 use super::sandbox::{self, Judgement, Mode};
 use super::spawner::Spawned;
-use super::worker::{Worker, name};
+use super::worker::{Worker, engines_of, name};
+use crate::heaps::Engines;
 use crate::limits::{FORK_DEADLINE, START_DEADLINE, TEMPLATE_AGE_MAX, TEMPLATE_FORKS_MAX};
 
 /// How often the first child is looked at until it has sealed itself.
@@ -37,6 +38,7 @@ pub struct Template {
     lineage: Arc<Lineage>,
     v8_version: Arc<str>,
     sandbox: Arc<Judgement>,
+    engines: Option<Engines>,
     mode: Mode,
     started: Instant,
     forks: u64,
@@ -85,6 +87,7 @@ impl Template {
             lineage: Arc::new(Lineage::new(faults)),
             v8_version: "".into(),
             sandbox: Arc::default(),
+            engines: None,
             mode,
             started: Instant::now(),
             forks: 0,
@@ -111,6 +114,7 @@ impl Template {
             }
             self.sandbox = Arc::new(seen);
         }
+        self.engines = engines_of(&ready);
         self.v8_version = ready.v8_version.into();
         Ok(())
     }
@@ -209,6 +213,7 @@ impl Template {
             socket,
             Arc::clone(&self.v8_version),
             Arc::clone(&self.sandbox),
+            self.engines.clone(),
             Arc::clone(&self.lineage),
         ))
     }

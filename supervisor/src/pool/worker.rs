@@ -12,7 +12,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_v8_protocol::{Decoder, Fatal, FatalKind, FromWorker, Job, Ready, ToWorker, encode};
+use mcp_v8_protocol::limits::HEAP_ENGINES_MAX;
+use mcp_v8_protocol::{
+    Decoder, Fatal, FatalKind, FromWorker, Job, Ready, ToWorker, WrittenHeap, encode,
+};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -20,16 +23,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::attribution::{End, attribute, cause, describe, is};
+use super::attribution::{End, attribute, cause, describe, is, is_given_up};
 use super::budget::ConsoleBudget;
 use super::error::{StartError, Violation};
 use super::group::Group;
+use super::keeping::HeapFiles;
+pub use super::keeping::{HeapTask, KeptHeap};
 use super::lineage::Lineage;
 use super::process::{Exit, Process};
 use super::sandbox::{self, Judgement, Mode};
 use super::spawner::Spawned;
+pub use super::talk::ConsoleEvent;
+use super::talk::Talk;
 use crate::executions::Outcome as ExecutionOutcome;
 use crate::executions::model::{ErrorDetail, ErrorKind};
+use crate::heaps::Engines;
 use crate::limits::{EXIT_GRACE, KILL_GRACE, START_DEADLINE};
 use crate::metrics;
 
@@ -39,15 +47,6 @@ const READ_BYTES: usize = 16 * 1024;
 /// What existing clients match on when the wall clock limit was reached.
 const TIMED_OUT: &str = "Execution timed out";
 
-/// Console text as it arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConsoleEvent<'a> {
-    /// More text.
-    Text(&'a str),
-    /// The budget is used up; no more text comes.
-    Truncated,
-}
-
 /// A ready worker process that has had no job.
 #[derive(Debug)]
 pub struct Worker {
@@ -56,6 +55,8 @@ pub struct Worker {
     decoder: Decoder<FromWorker>,
     v8_version: Arc<str>,
     sandbox: Arc<Judgement>,
+    /// Of one for jobs that keep their heap.
+    engines: Option<Engines>,
     /// Of a worker that was forked.
     lineage: Option<Arc<Lineage>>,
     group: Option<Arc<Group>>,
@@ -80,6 +81,7 @@ impl Worker {
             decoder: Decoder::default(),
             v8_version: "".into(),
             sandbox: Arc::default(),
+            engines: None,
             lineage: None,
             group: None,
         };
@@ -97,7 +99,8 @@ impl Worker {
         });
         match ready {
             Ok(ready) => {
-                worker.v8_version = ready.v8_version.into();
+                worker.v8_version = ready.v8_version.as_str().into();
+                worker.engines = engines_of(&ready);
                 Ok(worker)
             }
             Err(error) => {
@@ -114,11 +117,12 @@ impl Worker {
         socket: UnixStream,
         v8_version: Arc<str>,
         sandbox: Arc<Judgement>,
+        engines: Option<Engines>,
         lineage: Arc<Lineage>,
     ) -> Self {
         let decoder = Decoder::default();
         let lineage = Some(lineage);
-        Self { process, socket, decoder, v8_version, sandbox, lineage, group: None }
+        Self { process, socket, decoder, v8_version, sandbox, engines, lineage, group: None }
     }
 
     async fn handshake(&mut self) -> Result<Ready, StartError> {
@@ -159,6 +163,11 @@ impl Worker {
         &self.sandbox
     }
 
+    /// What the heaps are written by that it restores; none of one that was not made for that.
+    pub fn engines(&self) -> Option<&Engines> {
+        self.engines.as_ref()
+    }
+
     /// Returns when an idle worker is no longer usable: it died, or spoke without being asked.
     pub async fn lost(&mut self) -> String {
         match next_message(&mut self.socket, &mut self.decoder).await {
@@ -188,22 +197,66 @@ impl Worker {
     /// Runs the one job of this process. `wall` starts now; `stop` ends the script early, and its
     /// owner knows why. Console text goes to `console` as it arrives.
     pub async fn run(
-        mut self,
+        self,
         job: Job,
         wall: Duration,
         stop: &CancellationToken,
-        mut console: impl FnMut(ConsoleEvent<'_>) + Send,
+        console: impl FnMut(ConsoleEvent<'_>) + Send,
     ) -> ExecutionOutcome {
+        self.run_with(Job { heap: None, ..job }, None, wall, stop, console).await.0
+    }
+
+    /// Runs the one job of this process on a heap, and gives the heap that it left if the script
+    /// completed. For a worker of [`Pool::take_for_heap`](super::Pool::take_for_heap).
+    ///
+    /// Either there is a heap and the outcome is a success, or there is none and it is a failure: what
+    /// cannot be kept fails the execution. Writing the heap counts towards `wall`.
+    pub async fn run_keeping(
+        self,
+        job: Job,
+        task: HeapTask,
+        wall: Duration,
+        stop: &CancellationToken,
+        console: impl FnMut(ConsoleEvent<'_>) + Send,
+    ) -> Result<(Option<String>, KeptHeap), ErrorDetail> {
+        let engine = task.check(self.engines.as_ref());
+        let files = engine.and_then(|engine| task.open().map(|files| (engine, files)));
+        let (engine, files) = match files {
+            Ok(files) => files,
+            Err(error) => {
+                self.end().await;
+                return Err(error);
+            }
+        };
+        let job = Job { heap: Some(files.announced()), ..job };
+        let (outcome, written) = self.run_with(job, Some(&files), wall, stop, console).await;
+        let result = outcome?;
+        let missing = || ErrorDetail::new(ErrorKind::WorkerProtocol, "the worker left no heap");
+        let kept = files.keep(written.ok_or_else(missing)?, engine).await?;
+        Ok((result, kept))
+    }
+
+    async fn run_with(
+        mut self,
+        job: Job,
+        files: Option<&HeapFiles>,
+        wall: Duration,
+        stop: &CancellationToken,
+        mut console: impl FnMut(ConsoleEvent<'_>) + Send,
+    ) -> (ExecutionOutcome, Option<WrittenHeap>) {
         let deadline = Instant::now() + wall;
         let console_bytes = job.limits.console_bytes;
         let frame = match encode(&ToWorker::Job(job)) {
             Ok(frame) => frame,
             Err(error) => {
                 self.end().await;
-                return Err(ErrorDetail::new(ErrorKind::WorkerProtocol, error.to_string()));
+                let error = ErrorDetail::new(ErrorKind::WorkerProtocol, error.to_string());
+                return (Err(error), None);
             }
         };
-        let (end, timed_out) = self.drive(frame, deadline, stop, console_bytes, &mut console).await;
+        let budget = ConsoleBudget::new(console_bytes);
+        let talk = Talk { budget, heap: files.map(HeapFiles::announced), saving: false };
+        let (end, timed_out) = self.drive(frame, files, deadline, stop, talk, &mut console).await;
         let exit = self.exit(&end).await;
         let end = self.explain(end, exit);
         if let Some(lineage) = &self.lineage
@@ -212,12 +265,15 @@ impl Worker {
             lineage.note_fault(Instant::now().into_std());
         }
         metrics::worker_exit(cause(&end, exit, timed_out));
-        let outcome = attribute(end, exit);
+        let written = match &end {
+            End::Done(done) => done.heap,
+            _ => None,
+        };
         // A script that finished in time keeps its result, however close the deadline was; whatever
         // else happened after the deadline happened because of it.
-        match outcome {
-            Err(_) if timed_out => Err(ErrorDetail::new(ErrorKind::TimedOut, TIMED_OUT)),
-            outcome => outcome,
+        match attribute(end, exit) {
+            Err(_) if timed_out => (Err(ErrorDetail::new(ErrorKind::TimedOut, TIMED_OUT)), None),
+            outcome => (outcome, written),
         }
     }
 
@@ -226,17 +282,21 @@ impl Worker {
     async fn drive(
         &mut self,
         mut outgoing: Vec<u8>,
+        files: Option<&HeapFiles>,
         deadline: Instant,
         stop: &CancellationToken,
-        console_bytes: u64,
+        mut talk: Talk,
         console: &mut (impl FnMut(ConsoleEvent<'_>) + Send),
     ) -> (End, bool) {
+        // They go with the first byte. The socket is empty: this does not wait.
+        let mut sent = match files {
+            Some(files) => files.send(&self.socket, &outgoing).await,
+            None => 0,
+        };
         let process = &self.process;
         let (mut reader, mut writer) = self.socket.split();
         let decoder = &mut self.decoder;
         let mut fatal = None;
-        let mut budget = ConsoleBudget::new(console_bytes);
-        let mut sent = 0;
         // Once set: the soft stop is out and SIGKILL comes at this time.
         let mut kill_at = None;
         let mut timed_out = false;
@@ -270,7 +330,7 @@ impl Worker {
                 }
                 read = read_some(&mut reader, decoder) => {
                     if read == 0 {
-                        return (End::Closed(fatal), timed_out);
+                        return (talk.closed(fatal), timed_out);
                     }
                     loop {
                         let message = match decoder.next_message() {
@@ -278,23 +338,20 @@ impl Worker {
                             Ok(None) => break,
                             Err(error) => return (End::Violation(error.into()), timed_out),
                         };
+                        if fatal.is_some() {
+                            let violation = Violation::Unexpected(name(&message));
+                            return (End::Violation(violation), timed_out);
+                        }
                         match message {
-                            FromWorker::Console(text) if fatal.is_none() => {
-                                if let Err(violation) = budget.take(&text) {
-                                    return (End::Violation(violation), timed_out);
-                                }
-                                console(ConsoleEvent::Text(&text));
+                            FromWorker::Fatal(words) => fatal = Some(words),
+                            FromWorker::Done(done) => {
+                                let end = match talk.check_end(&done) {
+                                    Ok(()) => End::Done(done),
+                                    Err(violation) => End::Violation(violation),
+                                };
+                                return (end, timed_out);
                             }
-                            FromWorker::ConsoleTruncated if fatal.is_none() && !budget.truncated => {
-                                budget.truncated = true;
-                                console(ConsoleEvent::Truncated);
-                            }
-                            FromWorker::Done(done) if fatal.is_none() => {
-                                return (End::Done(done), timed_out);
-                            }
-                            FromWorker::Fatal(words) if fatal.is_none() => fatal = Some(words),
-                            other => {
-                                let violation = Violation::Unexpected(name(&other));
+                            message => if let Err(violation) = talk.take(message, console) {
                                 return (End::Violation(violation), timed_out);
                             }
                         }
@@ -308,14 +365,18 @@ impl Worker {
     fn explain(&self, end: End, exit: Exit) -> End {
         let killed = is(exit, Signal::KILL);
         match (&end, &self.group) {
-            (End::Closed(None), Some(group)) if killed && group.claim_kill() => End::OutOfMemory,
+            (End::Closed(None) | End::Unsaved(None), Some(group))
+                if killed && group.claim_kill() =>
+            {
+                End::OutOfMemory
+            }
             _ => end,
         }
     }
 
     /// Sees the process off: gives one that ended properly a moment, kills any other.
     async fn exit(&mut self, end: &End) -> Exit {
-        if matches!(end, End::Done(_) | End::Closed(_))
+        if matches!(end, End::Done(_) | End::Closed(_) | End::Unsaved(_))
             && let Ok(exit) = tokio::time::timeout(EXIT_GRACE, self.process.wait()).await
         {
             return exit;
@@ -333,8 +394,20 @@ fn is_suspicious(end: &End, exit: Exit, timed_out: bool) -> bool {
         End::Violation(_) | End::Closed(Some(Fatal { kind: FatalKind::V8, .. })) => true,
         End::Closed(None) => !(timed_out && is(exit, Signal::XCPU)),
         End::Closed(Some(_)) => matches!(exit, Exit::Signal(_)),
+        // V8 ends the process by an assertion, or by a trap, for what it cannot write.
+        End::Unsaved(_) => !is_given_up(exit),
         End::Done(_) | End::OutOfMemory | End::Unresponsive => false,
     }
+}
+
+/// What a worker can restore, as it says itself.
+pub(super) fn engines_of(ready: &Ready) -> Option<Engines> {
+    let accepted = ready.heap_engines.as_slice();
+    let is_valid = !accepted.is_empty() && accepted.len() <= HEAP_ENGINES_MAX;
+    is_valid.then(|| Engines {
+        v8_version: ready.v8_version.as_str().into(),
+        accepted: accepted.into(),
+    })
 }
 
 /// Reads what is there; 0 at the end of the stream, errors included.
@@ -366,6 +439,7 @@ pub(super) fn name(message: &FromWorker) -> &'static str {
     match message {
         FromWorker::Forked(_) => "Forked",
         FromWorker::Ready(_) => "Ready",
+        FromWorker::Saving => "Saving",
         FromWorker::Console(_) => "Console",
         FromWorker::ConsoleTruncated => "ConsoleTruncated",
         FromWorker::Done(_) => "Done",

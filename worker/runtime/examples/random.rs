@@ -87,8 +87,13 @@ fn ours(snapshot: &'static [u8]) -> Result<(), Failed> {
     let mut runtime = Runtime::new(snapshot, limits.heap_bytes)?;
     runtime.warm_up();
     runtime.warm_up_loops();
-    let job =
-        Job { execution_id: String::new(), attempt: 1, code: SCRIPT.to_owned().into(), limits };
+    let job = Job {
+        execution_id: String::new(),
+        attempt: 1,
+        code: SCRIPT.to_owned().into(),
+        limits,
+        heap: None,
+    };
     match runtime.run(&job, Rc::new(Marker)).outcome {
         Outcome::Completed { .. } => Ok(()),
         Outcome::Failed(failure) => Err(failure.message.into()),

@@ -42,6 +42,11 @@ impl Buffers {
         self.limit.store(usize::try_from(bytes).unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
+    /// Bytes in buffers now, those of garbage included.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed) as u64
+    }
+
     /// The most bytes at any time.
     pub(crate) fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed) as u64

@@ -9,6 +9,12 @@ use std::sync::OnceLock;
 use crate::limits::{JS_STACK_KIB, WASM_MEMORY_PAGES_MAX};
 use crate::{heap, random};
 
+/// Flags that decide what a snapshot looks like, and by what a heap that was kept is restored. The
+/// last one keeps the part of the heap that all isolates of a process share the same in every
+/// snapshot.
+pub(crate) const FLAGS: &str =
+    "--single-threaded --enable-sharedarraybuffer-per-context --no-extensible-ro-snapshot";
+
 static PLATFORM: OnceLock<v8::SharedRef<v8::Platform>> = OnceLock::new();
 
 /// Initialises V8 for this process. Later calls do nothing.
@@ -38,9 +44,7 @@ fn platform() -> &'static v8::SharedRef<v8::Platform> {
     PLATFORM.get_or_init(|| {
         // Flags are part of the snapshot's identity: none may depend on a job or a machine.
         v8::V8::set_flags_from_string(&format!(
-            "--single-threaded --stack-size={JS_STACK_KIB} \
-             --wasm-max-mem-pages={WASM_MEMORY_PAGES_MAX} \
-             --enable-sharedarraybuffer-per-context"
+            "{FLAGS} --stack-size={JS_STACK_KIB} --wasm-max-mem-pages={WASM_MEMORY_PAGES_MAX}"
         ));
         // The data is a multiple of 16 bytes aligned by the crate; a refusal only costs `Intl`.
         let _ = v8::icu::set_common_data_78(deno_core_icudata::ICU_DATA);

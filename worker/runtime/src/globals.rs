@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use v8::MapFnTo;
 
+use crate::saving::Internals;
 use crate::{console, crypto, microtasks, performance, random, thrown, timers};
 
 /// A native function and where it goes.
@@ -71,14 +72,35 @@ fn bindings() -> Vec<Binding> {
 const REMOVED: &[(Option<&str>, &str)] =
     &[(None, "SharedArrayBuffer"), (Some("Atomics"), "waitAsync")];
 
-/// Addresses of all native code the snapshot refers to.
-pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
-    bindings()
-        .iter()
-        .map(|binding| binding.function)
-        .chain([note_thrown(), refill_random()])
-        .map(|function| v8::ExternalReference { function })
+/// All native code that a snapshot refers to, with what it is called among it, in the order in which
+/// a snapshot counts it.
+fn externals() -> Vec<(&'static str, v8::FunctionCallback)> {
+    let named = bindings().into_iter().map(|binding| (binding.name, binding.function));
+    named
+        .chain([
+            ("thrown", note_thrown()),
+            ("refill", refill_random()),
+            ("get WebAssembly", get_web_assembly.map_fn_to()),
+            ("set WebAssembly", set_web_assembly.map_fn_to()),
+        ])
         .collect()
+}
+
+/// Addresses of all native code a snapshot refers to.
+pub(crate) fn external_references() -> Cow<'static, [v8::ExternalReference]> {
+    let functions = externals().into_iter();
+    let functions = functions.map(|(_, function)| v8::ExternalReference { function });
+    functions
+        .chain([
+            v8::ExternalReference { message: microtasks::on_message },
+            v8::ExternalReference { pointer: performance::temporal_clock() },
+        ])
+        .collect()
+}
+
+/// What is at each of those addresses.
+pub(crate) fn external_names() -> Vec<&'static str> {
+    externals().into_iter().map(|(name, _)| name).chain(["on message", "temporal clock"]).collect()
 }
 
 /// The function of [`thrown`] that `import.meta` carries.
@@ -96,8 +118,14 @@ fn refill_random() -> v8::FunctionCallback {
 #[error("V8 refused to define the global `{0}`")]
 pub struct InstallError(&'static str);
 
+/// What came of installing the globals and is no global.
+pub(crate) struct Installed<'s> {
+    /// Drops what `Math.random` has in store.
+    pub(crate) forget_random: v8::Local<'s, v8::Function>,
+}
+
 /// Defines the globals in the current context.
-pub(crate) fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), InstallError> {
+pub(crate) fn install<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<Installed<'s>, InstallError> {
     let global = scope.get_current_context().global(scope);
     // V8 brings a console of its own, which prints only where a debugger is attached.
     for (name, tag) in OBJECTS {
@@ -108,11 +136,66 @@ pub(crate) fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), InstallErr
     for binding in bindings() {
         bind(scope, global, &binding).ok_or(InstallError(binding.name))?;
     }
-    install_random(scope, global).ok_or(InstallError("Math.random"))?;
+    let forget_random = install_random(scope, global).ok_or(InstallError("Math.random"))?;
     for (object, name) in REMOVED {
         remove(scope, global, *object, name).ok_or(InstallError(name))?;
     }
-    hide_shared_buffers(scope).ok_or(InstallError("SharedArrayBuffer"))
+    hide_shared_buffers(scope).ok_or(InstallError("SharedArrayBuffer"))?;
+    Ok(Installed { forget_random })
+}
+
+/// Puts `value` in the place of a global of V8's.
+pub(crate) fn replace(
+    scope: &mut v8::PinScope<'_, '_>,
+    name: &'static str,
+    value: v8::Local<'_, v8::Value>,
+) -> Result<(), InstallError> {
+    let global = scope.get_current_context().global(scope);
+    define(scope, global, name, value)
+}
+
+const WEB_ASSEMBLY: &str = "WebAssembly";
+
+/// Has the first look at `WebAssembly` noted, for heaps that are kept: what comes of it cannot be.
+pub(crate) fn install_web_assembly(scope: &mut v8::PinScope<'_, '_>) -> Result<(), InstallError> {
+    let installed = (|| {
+        let functions = externals();
+        let find = |name: &str| functions.iter().find(|(known, _)| *known == name);
+        let (_, get) = find("get WebAssembly")?;
+        let (_, set) = find("set WebAssembly")?;
+        let get = native(scope, *get, 0)?;
+        let set = native(scope, *set, 1)?;
+        let mut property = v8::PropertyDescriptor::new_from_get_set(get.into(), set.into());
+        property.set_enumerable(false);
+        property.set_configurable(true);
+        let name = v8::String::new(scope, WEB_ASSEMBLY)?;
+        let global = scope.get_current_context().global(scope);
+        global.delete(scope, name.into())?;
+        global.define_property(scope, name.into(), &property)
+    })();
+    installed.filter(|done| *done).map(|_| ()).ok_or(InstallError(WEB_ASSEMBLY))
+}
+
+/// The first look at `WebAssembly`: from now on it is a plain property.
+fn get_web_assembly<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    _: v8::FunctionCallbackArguments<'s>,
+    mut result: v8::ReturnValue<'s, v8::Value>,
+) {
+    let Some(internals) = Internals::of(scope) else { return };
+    let Some(object) = internals.use_web_assembly(scope) else { return };
+    // Should the script have frozen its globals, the next look is as the first.
+    let _ = replace(scope, WEB_ASSEMBLY, object);
+    result.set(object);
+}
+
+/// A script has a value of its own for it.
+fn set_web_assembly<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: v8::FunctionCallbackArguments<'s>,
+    _: v8::ReturnValue<'s, v8::Value>,
+) {
+    let _ = replace(scope, WEB_ASSEMBLY, args.get(0));
 }
 
 /// The global object, or the object of that name in it.
@@ -182,10 +265,10 @@ fn native<'s>(
         .build(scope)
 }
 
-fn install_random(
-    scope: &mut v8::PinScope<'_, '_>,
+fn install_random<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
     global: v8::Local<'_, v8::Object>,
-) -> Option<()> {
+) -> Option<v8::Local<'s, v8::Function>> {
     let math = holder(scope, global, Some("Math"))?;
     let refill = native(scope, refill_random(), 1)?;
     random::install(scope, math, refill)

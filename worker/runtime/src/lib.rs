@@ -7,6 +7,7 @@
 //! * [`Runtime::run`] takes the source of one ES module in JavaScript or TypeScript, drives it to
 //!   its end and returns an [`Outcome`](mcp_v8_protocol::Outcome) whose positions are those of the
 //!   user's own source.
+//! * [`Runtime::restore`] begins with a heap that was kept, [`Runtime::save`] keeps one.
 //! * Nothing a script does to its globals changes how its values, its errors or its console are
 //!   shown, and showing them runs no code of the script but `toJSON`.
 //! * After [`Stopper::stop`] no further line of the script runs, whatever it catches.
@@ -29,6 +30,7 @@ mod performance;
 mod random;
 mod rejections;
 mod runtime;
+mod saving;
 mod snapshot;
 mod source;
 mod stack;
@@ -40,7 +42,10 @@ mod timers;
 pub use console::ConsoleSink;
 pub use engine::{initialize, v8_version};
 pub use heap::{LastWords, set_last_words};
-pub use runtime::{CreateError, Runtime};
+pub use runtime::{CreateError, Runtime, SavedHeap};
+pub use saving::{
+    BakeHeapError, BakedHeap, HeapBase, RestoreError, SaveError, bake_heap_base, heap_engines,
+};
 pub use snapshot::{BakeError, bake};
 pub use source::{NESTED_TOO_DEEPLY, is_preparing as is_preparing_source};
 pub use stop::Stopper;

@@ -62,3 +62,9 @@ pub const CONSOLE_LABEL_BYTES_MAX: usize = 256;
 
 /// Levels of `console.group` that indent further.
 pub const CONSOLE_GROUPS_MAX: usize = 32;
+
+/// Objects that are looked at to find the global that leads to one which cannot be saved.
+pub const BLAME_OBJECTS_MAX: usize = 100_000;
+
+/// Bytes of the path to it; longer ones are not followed.
+pub const BLAME_PATH_BYTES_MAX: usize = 512;

@@ -70,6 +70,33 @@ fn compile<'s>(
     }
 }
 
+/// The value of a script of our own.
+pub(crate) fn evaluate_internal<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    name: &str,
+    code: &str,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let name = v8::String::new(scope, name)?.into();
+    let origin =
+        v8::ScriptOrigin::new(scope, name, 0, 0, false, -1, None, false, false, false, None);
+    let code = v8::String::new(scope, code)?;
+    v8::tc_scope!(let scope, scope);
+    let script = v8::Script::compile(scope, code, Some(&origin))?;
+    script.run(scope)
+}
+
+/// An array of V8's own, whichever.
+pub(crate) fn any_fixed_array<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+) -> Option<v8::Local<'s, v8::FixedArray>> {
+    let name = v8::String::new(scope, "empty.js")?.into();
+    let origin =
+        v8::ScriptOrigin::new(scope, name, 0, 0, false, -1, None, false, false, true, None);
+    let mut source = v8::script_compiler::Source::new(v8::String::empty(scope), Some(&origin));
+    let module = v8::script_compiler::compile_module(scope, &mut source)?;
+    Some(module.get_module_requests())
+}
+
 fn is_range_error<'obj>(
     scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, 'obj, v8::HandleScope<'_>>>,
 ) -> bool {

@@ -4,6 +4,8 @@
 //! script has are coarse: `Date` has milliseconds in V8 itself; these, and the timers of the
 //! console, have steps of [`CLOCK_RESOLUTION_US`](crate::limits::CLOCK_RESOLUTION_US).
 
+use std::ffi::c_void;
+
 use crate::clock;
 use crate::state::State;
 
@@ -43,6 +45,11 @@ pub(crate) fn make_temporal_coarse(context: v8::Local<'_, v8::Context>) {
     // declares for it; bindings and V8 are pinned to one version, and the linker finds the method
     // by a name that spells out their types. The callback takes a handle the way all V8's do.
     unsafe { set_temporal_clock(&raw const *context, temporal_now_ns) }
+}
+
+/// The address of that clock, which V8 keeps on the heap.
+pub(crate) fn temporal_clock() -> *mut c_void {
+    temporal_now_ns as *mut c_void
 }
 
 unsafe extern "C" fn temporal_now_ns(_: v8::Local<'_, v8::Context>) -> i64 {

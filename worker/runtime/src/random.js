@@ -14,5 +14,10 @@
       }
       return numbers[--left];
     },
-  }.random;
+    // Before the heap is kept: nobody draws from this batch again.
+    forget() {
+      numbers = undefined;
+      left = 0;
+    },
+  };
 })

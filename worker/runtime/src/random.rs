@@ -93,12 +93,13 @@ fn hidden_head() -> String {
     HEAD.replace('(', &(" ".repeat(1 << 16) + "("))
 }
 
-/// Puts `Math.random` in the place of V8's. `refill` is [`refill`] as the snapshot knows it.
-pub(crate) fn install(
-    scope: &mut v8::PinScope<'_, '_>,
+/// Puts `Math.random` in the place of V8's. `refill` is [`refill`] as the snapshot knows it. Gives the
+/// function that drops the batch: heaps that are kept must not hold numbers to come.
+pub(crate) fn install<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
     math: v8::Local<'_, v8::Object>,
     refill: v8::Local<'_, v8::Function>,
-) -> Option<()> {
+) -> Option<v8::Local<'s, v8::Function>> {
     let file = v8::String::new(scope, "random.js")?.into();
     let origin =
         v8::ScriptOrigin::new(scope, file, 0, 0, false, -1, None, false, false, false, None);
@@ -115,10 +116,14 @@ pub(crate) fn install(
     let make = v8::Local::<v8::Function>::try_from(script).ok()?;
     let this = v8::undefined(scope).into();
     let count = v8::Integer::new(scope, i32::try_from(RANDOM_NUMBERS_CACHED).ok()?);
-    let random = make.call(scope, this, &[refill.into(), count.into()])?;
+    let made = make.call(scope, this, &[refill.into(), count.into()])?;
+    let made = v8::Local::<v8::Object>::try_from(made).ok()?;
     let key = v8::String::new(scope, "random")?;
-    math.define_own_property(scope, key.into(), random, v8::PropertyAttribute::DONT_ENUM)?
-        .then_some(())
+    let random = made.get(scope, key.into())?;
+    let hidden = v8::PropertyAttribute::DONT_ENUM;
+    math.define_own_property(scope, key.into(), random, hidden)?.then_some(())?;
+    let key = v8::String::new(scope, "forget")?;
+    v8::Local::try_from(made.get(scope, key.into())?).ok()
 }
 
 /// Calls `Math.random` until V8 has compiled it, so that a script that calls it a few thousand times

@@ -29,7 +29,7 @@ pub fn bake() -> Result<Vec<u8>, BakeError> {
         let context = v8::Context::new(scope, v8::ContextOptions::default());
         scope.set_default_context(context);
         let scope = &mut v8::ContextScope::new(scope, context);
-        globals::install(scope)
+        globals::install(scope).map(|_| ())
     };
     // Code of warmed functions is kept: what has run once need not be compiled again.
     let blob = isolate.create_blob(v8::FunctionCodeHandling::Keep);

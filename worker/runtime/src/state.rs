@@ -3,7 +3,7 @@
 //! Every field is borrowed for as short as possible and never across a call into JavaScript:
 //! scripts call back in.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) struct State {
     /// The last value the module threw itself.
     pub(crate) thrown: RefCell<Option<Thrown>>,
     /// The accessor behind `stack` of every error, once it was needed.
-    pub(crate) stack_getter: OnceCell<v8::Global<v8::Function>>,
+    pub(crate) stack_getter: RefCell<Option<v8::Global<v8::Function>>>,
     /// What `Math.random` draws from, once it was called.
     pub(crate) random: RefCell<Option<Generator>>,
     started: Cell<Option<Started>>,
@@ -46,7 +46,7 @@ impl State {
             rejections: RefCell::default(),
             uncaught: RefCell::default(),
             thrown: RefCell::default(),
-            stack_getter: OnceCell::new(),
+            stack_getter: RefCell::default(),
             random: RefCell::default(),
             started: Cell::default(),
             positions: RefCell::new(Rc::new(PositionMap::identity())),
@@ -72,6 +72,15 @@ impl State {
     /// Whether no JavaScript may run any more.
     pub(crate) fn is_halted(&self) -> bool {
         self.stopper.is_stopped() || self.heap.is_full()
+    }
+
+    /// Lets go of everything of the script: its heap is going to be written.
+    pub(crate) fn let_go(&self) {
+        self.timers.take();
+        self.rejections.take();
+        self.uncaught.take();
+        self.thrown.take();
+        self.stack_getter.take();
     }
 
     /// Says that the job begins now.

@@ -66,11 +66,21 @@ pub enum Role {
     Template,
 }
 
+/// What its jobs are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// They are gone when they end.
+    Scripts,
+    /// They leave their heap behind: they are handed files in memory and write to one.
+    Heaps,
+}
+
 /// The layers so far, and whether there are to be any.
 #[derive(Debug)]
 pub struct Sandbox {
     wanted: bool,
     role: Role,
+    purpose: Purpose,
     supervisor: Option<u32>,
     /// Children are in a process namespace of their own.
     own_processes: bool,
@@ -81,10 +91,11 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// First of all: no descriptor but what the process was meant to have.
-    pub fn begin(wanted: bool, role: Role) -> Self {
+    pub fn begin(wanted: bool, role: Role, purpose: Purpose) -> Self {
         let mut sandbox = Self {
             wanted,
             role,
+            purpose,
             supervisor: None,
             own_processes: false,
             parent: None,
@@ -130,7 +141,8 @@ impl Sandbox {
             let missing = Some("it takes a mount namespace".to_owned());
             self.reports.push(LayerReport { layer: Layer::Root, missing });
         }
-        self.put_on(Layer::Resources, resources::limit_all);
+        let purpose = self.purpose;
+        self.put_on(Layer::Resources, || resources::limit_all(purpose));
         self.put_on(Layer::NoNewPrivileges, || {
             privileges::gain_none()?;
             if role == Role::Single { privileges::hide() } else { Ok(()) }
@@ -142,7 +154,8 @@ impl Sandbox {
 
     /// Puts on the last layer of a [`Role::Single`] process and tells what became of each.
     pub fn seal(mut self) -> Vec<LayerReport> {
-        self.put_on(Layer::SystemCalls, system_calls::filter_single);
+        let purpose = self.purpose;
+        self.put_on(Layer::SystemCalls, || system_calls::filter_single(purpose));
         self.reports
     }
 
@@ -153,7 +166,8 @@ impl Sandbox {
     /// [`ForkError`]: this host does not let a template fork.
     pub fn seal_template(mut self) -> Result<(Vec<LayerReport>, Forker), ForkError> {
         let mut forker = Forker::new(self.wanted, self.mappings.take())?;
-        self.put_on(Layer::SystemCalls, system_calls::filter_template);
+        let purpose = self.purpose;
+        self.put_on(Layer::SystemCalls, || system_calls::filter_template(purpose));
         if !self.is_on(Layer::SystemCalls) {
             forker.leave_calls_open();
         }

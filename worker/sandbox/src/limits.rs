@@ -21,6 +21,9 @@ pub const MEMORY_BYTES_PER_CODE_BYTE: u64 = 200;
 /// and a few megabytes of the densest must not cost an operator many gigabytes.
 pub const SOURCE_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// Memory that writing a heap takes beside the heap itself, in bytes per byte of what is written.
+pub const MEMORY_BYTES_PER_HEAP_BYTE: u64 = 6;
+
 /// Memory put by for saying that there is no more, in bytes.
 pub const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 

@@ -1,13 +1,14 @@
 //! Resource limits: those of every process, and the bound on memory that a job brings.
 
 use mcp_v8_protocol::Job;
+use mcp_v8_protocol::limits::HEAP_BYTES_MAX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::SandboxError;
 use crate::limits::{
-    DESCRIPTORS_MAX, MEMORY_BYTES_PER_CODE_BYTE, MEMORY_RESERVE_BYTES, MEMORY_SLACK_BYTES,
-    SOURCE_MEMORY_BYTES_MAX, STACK_BYTES,
+    DESCRIPTORS_MAX, MEMORY_BYTES_PER_CODE_BYTE, MEMORY_BYTES_PER_HEAP_BYTE, MEMORY_RESERVE_BYTES,
+    MEMORY_SLACK_BYTES, SOURCE_MEMORY_BYTES_MAX, STACK_BYTES,
 };
+use crate::{Purpose, SandboxError};
 
 /// What every worker needs, sandbox or not: no core dumps, which would hold the script's data, and
 /// stack enough for nested sources, but no more: what is stack, `RLIMIT_DATA` does not count.
@@ -25,9 +26,13 @@ pub(crate) fn be_killed_first() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
-/// No file grows, and there are no descriptors to spare.
-pub(crate) fn limit_all() -> Result<(), SandboxError> {
-    set(Resource::Fsize, fixed(0), "fsize")?;
+/// No file grows, but the one that a heap is written to, and there are no descriptors to spare.
+pub(crate) fn limit_all(purpose: Purpose) -> Result<(), SandboxError> {
+    let bytes = match purpose {
+        Purpose::Scripts => 0,
+        Purpose::Heaps => HEAP_BYTES_MAX,
+    };
+    set(Resource::Fsize, fixed(bytes), "fsize")?;
     set(Resource::Nofile, fixed(DESCRIPTORS_MAX), "nofile")
 }
 
@@ -47,9 +52,17 @@ pub fn limit_memory(job: &Job) -> Result<(), SandboxError> {
         .heap_bytes
         .saturating_add(job.limits.buffer_bytes)
         .saturating_add(for_source)
+        .saturating_add(for_saving(job))
         .saturating_add(MEMORY_SLACK_BYTES);
     let with_reserve = bytes.saturating_add(MEMORY_RESERVE_BYTES);
     set(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(with_reserve) }, "data")
+}
+
+/// What writing the heap takes beside the heap.
+fn for_saving(job: &Job) -> u64 {
+    let Some(heap) = job.heap else { return 0 };
+    let live = job.limits.heap_bytes.saturating_add(job.limits.buffer_bytes);
+    live.min(heap.bytes_max).saturating_mul(MEMORY_BYTES_PER_HEAP_BYTE)
 }
 
 /// Bounds the processor time of the process, whatever becomes of the supervisor and its clock: the

@@ -21,6 +21,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch,
 };
 
+use crate::Purpose;
+
 /// Allowed with any arguments.
 const ALLOWED: &[libc::c_long] = &[
     // Memory. Code is compiled at run time, so pages may become executable.
@@ -129,20 +131,33 @@ pub(crate) enum FilterError {
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Puts on the filters of a process that runs a job itself. Threads made later inherit them.
-pub(crate) fn filter_single() -> Result<(), FilterError> {
+pub(crate) fn filter_single(purpose: Purpose) -> Result<(), FilterError> {
     let mut allowed = any(ALLOWED);
     allowed.extend(inspected()?);
+    allowed.extend(for_purpose(purpose)?);
     // A signal to itself, as `abort` sends it.
     let own = argument(0, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
     allowed.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own])?]);
     filter(allowed)
 }
 
+/// To take the files that come with a job which keeps its heap.
+fn for_purpose(purpose: Purpose) -> Result<Rules, FilterError> {
+    Ok(match purpose {
+        Purpose::Scripts => Rules::new(),
+        Purpose::Heaps => {
+            let flags = half_argument(2, all_but(libc::MSG_CMSG_CLOEXEC), 0)?;
+            Rules::from([(libc::SYS_recvmsg, vec![SeccompRule::new(vec![flags])?])])
+        }
+    })
+}
+
 /// Puts on the filters of a template.
-pub(crate) fn filter_template() -> Result<(), FilterError> {
+pub(crate) fn filter_template(purpose: Purpose) -> Result<(), FilterError> {
     let mut allowed = any(ALLOWED);
     allowed.extend(any(TEMPLATE));
     allowed.extend(inspected()?);
+    allowed.extend(for_purpose(purpose)?);
     for flags in [FORK, FORK_WITH_ID] {
         let fork = SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, flags)?])?;
         allowed.entry(libc::SYS_clone).or_default().push(fork);

@@ -90,7 +90,7 @@ impl Worker {
 
     pub fn job(&mut self, code: &str, limits: JobLimits) {
         let (execution_id, code) = ("test".to_owned(), code.to_owned().into());
-        self.send(&ToWorker::Job(Job { execution_id, attempt: 1, code, limits }));
+        self.send(&ToWorker::Job(Job { execution_id, attempt: 1, code, limits, heap: None }));
     }
 
     /// The next message, or none at the end of the stream.
@@ -146,6 +146,7 @@ impl Worker {
                 FromWorker::Done(end) => done = Some(*end),
                 FromWorker::Fatal(end) => fatal = Some(end),
                 FromWorker::Ready(_) => panic!("ready twice"),
+                FromWorker::Saving => panic!("nobody asked it to keep its heap"),
                 FromWorker::Forked(_) => panic!("forked without a template"),
             }
         }

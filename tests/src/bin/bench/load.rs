@@ -30,6 +30,7 @@ pub fn job(code: &str) -> Job {
             console_bytes: 1024,
             cpu_secs: 60,
         },
+        heap: None,
     }
 }
 

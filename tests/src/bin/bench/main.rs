@@ -7,6 +7,7 @@
 //! mcp-v8-bench cluster [--kills N] [--stops N] [--freezes N] [--behind N] [--entries N] [--only NAME]
 //!                                                         nodes that are killed, stopped, behind, frozen
 //! mcp-v8-bench hostile [--executions N] [--clients N]     normal scripts while others attack
+//! mcp-v8-bench heap [--seconds N] [--only NAME]           steps of sessions: time and bytes
 //! mcp-v8-bench kill [--tries N] [--only NAME]             how late the answer at a time limit is
 //! ```
 //!
@@ -22,6 +23,7 @@ mod cluster;
 mod commit;
 mod cpu;
 mod exec;
+mod heap;
 mod hostile;
 mod kill;
 mod load;
@@ -31,7 +33,7 @@ mod processes;
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|cluster|hostile|kill [--seconds N] \
+const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|cluster|heap|hostile|kill [--seconds N] \
                      [--rounds N] [--executions N] [--clients N] [--tries N] [--kills N] [--stops N] \
                      [--freezes N] [--behind N] [--entries N] [--only PART OF A NAME]";
 
@@ -97,6 +99,7 @@ async fn main() {
         "commit" => commit::run(&options).await,
         "cluster" => cluster::run(&options).await,
         "cpu" => cpu::run(&options).await,
+        "heap" => heap::run(&options).await,
         "hostile" => hostile::run(&options).await,
         "kill" => kill::run(&options).await,
         _ => panic!("{USAGE}"),

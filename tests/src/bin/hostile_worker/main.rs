@@ -12,9 +12,9 @@ use std::os::unix::net::UnixStream;
 use mcp_v8_protocol::limits::CODE_BYTES_MAX;
 use mcp_v8_protocol::{
     Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked as ForkedMessage, FromWorker,
-    Job, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, encode,
+    HeapEngine, Job, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, WrittenHeap, encode,
 };
-use mcp_v8_sandbox::{Forked, Role, Sandbox, send_with};
+use mcp_v8_sandbox::{Forked, Purpose, Role, Sandbox, send_with};
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
 
 fn main() {
@@ -80,6 +80,27 @@ fn main() {
         "truncates-twice" => loop {
             worker.send(&FromWorker::ConsoleTruncated);
         },
+        "saves-and-aborts" => {
+            worker.send(&FromWorker::Saving);
+            std::process::abort();
+        }
+        "saves-and-exits" => {
+            worker.send(&FromWorker::Saving);
+            std::process::exit(0);
+        }
+        "saves-and-prints" => {
+            worker.send(&FromWorker::Saving);
+            worker.send(&FromWorker::Console("more".to_owned()));
+        }
+        "saves-nothing" => {
+            worker.send(&FromWorker::Saving);
+            worker.complete(None);
+        }
+        "saves-too-much" => {
+            worker.send(&FromWorker::Saving);
+            worker.complete(Some(u64::MAX));
+        }
+        "saves-unannounced" => worker.complete(Some(1)),
         "silent" | "claims-a-sandbox" => {}
         "stopped" => kill_process(getpid(), Signal::STOP).unwrap(),
         "obeys" => worker.obey(&job.code),
@@ -102,7 +123,7 @@ fn own_socket() -> UnixStream {
 
 /// Forks as it is asked to, or not quite. Returns in the children.
 fn template(mut worker: Hostile, mode: &str) -> Hostile {
-    let mut sandbox = Sandbox::begin(false, Role::Template);
+    let mut sandbox = Sandbox::begin(false, Role::Template, Purpose::Scripts);
     sandbox.enter().unwrap();
     let (_, mut forker) = sandbox.seal_template().unwrap();
     worker.ready(env!("CARGO_PKG_VERSION"));
@@ -155,7 +176,15 @@ impl Hostile {
         }
     }
 
+    /// Says that the script completed, and how much of a heap it left.
+    fn complete(&mut self, bytes: Option<u64>) {
+        let outcome = Outcome::Completed { result: None, result_truncated: false };
+        let heap = bytes.map(|bytes| WrittenHeap { bytes, restore_us: 0, save_us: 0 });
+        self.send(&FromWorker::Done(Box::new(Done { outcome, usage: Usage::default(), heap })));
+    }
+
     fn ready(&mut self, version: &str) {
+        let heaps = std::env::args().any(|argument| argument == "--heaps");
         self.send(&FromWorker::Ready(Ready {
             pid: std::process::id(),
             worker_version: version.to_owned(),
@@ -166,6 +195,7 @@ impl Hostile {
                 .map(|layer| LayerReport { layer: *layer, missing: None })
                 .collect(),
             holder: false,
+            heap_engines: if heaps { vec![HeapEngine([1; 32])] } else { Vec::new() },
         }));
     }
 
@@ -230,7 +260,11 @@ impl Hostile {
     }
 
     fn done(&mut self, outcome: Outcome) {
-        self.send(&FromWorker::Done(Box::new(Done { outcome, usage: Usage::default() })));
+        self.send(&FromWorker::Done(Box::new(Done {
+            outcome,
+            usage: Usage::default(),
+            heap: None,
+        })));
         std::process::exit(0);
     }
 

@@ -137,7 +137,7 @@ fn done(chance: &mut Chance) -> FromWorker {
     };
     let usage =
         Usage { cpu_us: chance.next(), wall_us: chance.next(), buffer_peak_bytes: chance.next() };
-    FromWorker::Done(Box::new(Done { outcome, usage }))
+    FromWorker::Done(Box::new(Done { outcome, usage, heap: None }))
 }
 
 /// SplitMix64.

@@ -7,7 +7,7 @@ use mcp_v8_protocol::{
     Decoder, Done, Forked as ForkedMessage, FromWorker, Job, LayerReport, Outcome, Ready, ToWorker,
     Usage, encode,
 };
-use mcp_v8_sandbox::{Forked, Role, Sandbox, send_with};
+use mcp_v8_sandbox::{Forked, Purpose, Role, Sandbox, send_with};
 use rustix::net::{RecvFlags, recv};
 use rustix::stdio::stdin;
 
@@ -18,7 +18,7 @@ use crate::table;
 pub fn run(role: Role) -> ExitCode {
     let number = |argument: String| argument.strip_prefix("--supervisor=")?.parse().ok();
     let supervisor = std::env::args().skip(1).find_map(number);
-    let mut sandbox = Sandbox::begin(true, role).of_supervisor(supervisor);
+    let mut sandbox = Sandbox::begin(true, role, Purpose::Scripts).of_supervisor(supervisor);
     sandbox.enter().unwrap();
     let mut receiver = Receiver::default();
     let Some(ToWorker::Hello(_)) = receiver.next() else { return ExitCode::SUCCESS };
@@ -58,6 +58,7 @@ fn ready(sandbox: Vec<LayerReport>, holder: bool) -> FromWorker {
         v8_version: "none".to_owned(),
         sandbox,
         holder,
+        heap_engines: Vec::new(),
     })
 }
 
@@ -67,7 +68,7 @@ fn serve_job(receiver: &mut Receiver) -> ExitCode {
     mcp_v8_sandbox::limit_processor(&job).unwrap();
     let end = attempt(&job);
     let outcome = Outcome::Completed { result: Some(end), result_truncated: false };
-    send(&FromWorker::Done(Box::new(Done { outcome, usage: Usage::default() })));
+    send(&FromWorker::Done(Box::new(Done { outcome, usage: Usage::default(), heap: None })));
     // SAFETY: no preconditions.
     unsafe { libc::_exit(0) }
 }

@@ -73,6 +73,7 @@ async fn run_one(pool: Pool, probe: &Probe) -> String {
         attempt: 1,
         code: probe.name.to_owned().into(),
         limits: LIMITS,
+        heap: None,
     };
     match worker.run(job, WALL, &CancellationToken::new(), |_| {}).await {
         Ok(said) => said.expect("a probe says how it ended"),

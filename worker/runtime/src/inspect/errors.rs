@@ -79,12 +79,11 @@ fn is_native_getter(scope: &mut v8::PinScope<'_, '_>, getter: v8::Local<'_, v8::
 
 fn native_getter<'s>(scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Function>> {
     let state = State::of(scope)?;
-    if state.stack_getter.get().is_none()
-        && let Some(native) = find_native_getter(scope)
-    {
-        let _ = state.stack_getter.set(native);
+    if state.stack_getter.borrow().is_none() {
+        let found = find_native_getter(scope);
+        state.stack_getter.replace(found);
     }
-    state.stack_getter.get().map(|native| v8::Local::new(scope, native))
+    state.stack_getter.borrow().as_ref().map(|native| v8::Local::new(scope, native))
 }
 
 fn find_native_getter(scope: &mut v8::PinScope<'_, '_>) -> Option<v8::Global<v8::Function>> {

@@ -49,6 +49,19 @@ pub(crate) fn write_plain(
     }
 }
 
+/// The value of an own data property, or the getter of an accessor, without running either. `object`
+/// must not be a proxy.
+pub(crate) fn own_value<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    object: v8::Local<'_, v8::Object>,
+    key: v8::Local<'_, v8::Name>,
+) -> Option<v8::Local<'s, v8::Value>> {
+    match lookup::own(scope, object, key)? {
+        lookup::Property::Data(value) => Some(value),
+        lookup::Property::Accessor { getter, .. } => getter.map(Into::into),
+    }
+}
+
 /// Objects that are being shown, innermost first, to notice cycles.
 struct Parents<'a> {
     object: v8::Local<'a, v8::Object>,

@@ -61,7 +61,7 @@ pub(crate) struct Insertion {
 #[derive(Debug, Clone)]
 pub(crate) struct PositionMap {
     /// What V8 calls the source.
-    script_name: &'static str,
+    script_name: Cow<'static, str>,
     /// Sorted by compiled position; empty when the text was not generated.
     mappings: Vec<Mapping>,
     /// What was inserted before any code was generated, in order, and how many units were inserted
@@ -90,12 +90,22 @@ impl PositionMap {
             before += insertion.units;
             counted
         };
-        Self { script_name, mappings, insertions: insertions.into_iter().map(counted).collect() }
+        let insertions = insertions.into_iter().map(counted).collect();
+        Self { script_name: Cow::Borrowed(script_name), mappings, insertions }
     }
 
     /// What V8 calls the source.
-    pub(crate) fn script_name(&self) -> &'static str {
-        self.script_name
+    pub(crate) fn script_name(&self) -> &str {
+        &self.script_name
+    }
+
+    /// The same for the script of that number in a heap that has seen others: what they left behind
+    /// keeps its own places.
+    pub(crate) fn numbered(mut self, number: u32) -> Self {
+        if let Some((name, extension)) = self.script_name.rsplit_once('.') {
+            self.script_name = Cow::Owned(format!("{name}-{number}.{extension}"));
+        }
+        self
     }
 
     /// The place in the user's source.
@@ -132,7 +142,7 @@ impl PositionMap {
         }
         let mut mapped = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some(at) = rest.find(self.script_name) {
+        while let Some(at) = rest.find(&*self.script_name) {
             let (head, tail) = rest.split_at(at + self.script_name.len());
             mapped.push_str(head);
             rest = tail;

@@ -1,0 +1,204 @@
+//! Stored heaps on the disk: one file each, named by the heap, in 256 directories.
+//!
+//! # Contract
+//! * A file under its name is whole, and outlives a loss of power once [`Disk::write`] has returned: it
+//!   is written under another name, synced, renamed, and its directory is synced.
+//! * What a crash left under another name is removed when the directory is opened.
+//! * All calls block.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use mcp_v8_cluster::hex;
+use uuid::Uuid;
+
+use crate::heaps::HeapId;
+
+/// Ends the names of files that are being written.
+const PARTIAL: &str = ".partial";
+
+/// Whom the files are for: the server alone.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// The directory of stored heaps.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    /// Opens or makes it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        make_directory(path)?;
+        if let Some(parent) = path.parent() {
+            sync_directory(parent)?;
+        }
+        for shard in 0..=u8::MAX {
+            let shard = path.join(hex::encode(&[shard]));
+            make_directory(&shard)?;
+            for entry in fs::read_dir(&shard)? {
+                let entry = entry?;
+                if entry.file_name().to_string_lossy().ends_with(PARTIAL) {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+        }
+        sync_directory(path)?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// Where a heap is.
+    fn file(&self, id: HeapId) -> PathBuf {
+        self.path.join(hex::encode(&id.0[..1])).join(id.to_string())
+    }
+
+    /// Makes a file durable under the name of its heap; says how many bytes it has. One that is there
+    /// stays: a heap has one content.
+    ///
+    /// # Errors
+    /// What the file system or `write` says; then nothing is under the name that was not before.
+    pub fn write(
+        &self,
+        id: HeapId,
+        write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<u64> {
+        let path = self.file(id);
+        // The directories were made when this was opened.
+        let directory = path.parent().unwrap_or(&self.path);
+        if let Ok(known) = fs::metadata(&path) {
+            // Another may have renamed it a moment ago and not synced yet.
+            sync_directory(directory)?;
+            return Ok(known.len());
+        }
+        let partial = Partial(directory.join(format!("{}{PARTIAL}", Uuid::new_v4().simple())));
+        let file = File::options().write(true).create_new(true).mode(FILE_MODE).open(&partial.0)?;
+        let mut file = io::BufWriter::new(file);
+        write(&mut file)?;
+        file.flush()?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        fs::rename(&partial.0, &path)?;
+        sync_directory(directory)?;
+        Ok(bytes)
+    }
+
+    /// Opens the file of a heap; `None` when there is none.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn read(&self, id: HeapId) -> io::Result<Option<File>> {
+        match File::open(self.file(id)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the file of a heap, if there is one; says whether there was.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove(&self, id: HeapId) -> io::Result<bool> {
+        match fs::remove_file(self.file(id)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every heap that has a file, and the bytes of it. Files of other names are not ours.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn list(&self) -> io::Result<Vec<(HeapId, u64)>> {
+        let mut found = Vec::new();
+        for shard in 0..=u8::MAX {
+            for entry in fs::read_dir(self.path.join(hex::encode(&[shard])))? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let Some(id) = hex::decode_array(name.as_encoded_bytes()) else { continue };
+                match entry.metadata() {
+                    Ok(metadata) => found.push((HeapId(id), metadata.len())),
+                    // Removed meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Removed unless it was renamed.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn read(disk: &Disk, id: HeapId) -> Option<String> {
+        let mut text = String::new();
+        disk.read(id).unwrap()?.read_to_string(&mut text).unwrap();
+        Some(text)
+    }
+
+    #[test]
+    fn what_was_written_is_read_listed_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&dir.path().join("a/heaps")).unwrap();
+        let (one, two) = (HeapId([1; 32]), HeapId([0xfe; 32]));
+        assert_eq!(disk.write(one, |out| out.write_all(b"one")).unwrap(), 3);
+        assert_eq!(disk.write(two, |out| out.write_all(b"second")).unwrap(), 6);
+        assert_eq!(read(&disk, one).as_deref(), Some("one"));
+        assert_eq!(disk.list().unwrap(), [(one, 3), (two, 6)]);
+        // A heap has one content.
+        let again = disk.write(one, |_| panic!("it is there"));
+        assert_eq!(again.unwrap(), 3);
+        assert!(disk.remove(one).unwrap() && !disk.remove(one).unwrap());
+        assert_eq!(read(&disk, one), None);
+        assert_eq!(disk.list().unwrap(), [(two, 6)]);
+    }
+
+    #[test]
+    fn what_fails_leaves_nothing_and_what_a_crash_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let id = HeapId([3; 32]);
+        let failed = disk.write(id, |out| {
+            out.write_all(b"half")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let shard = dir.path().join("03");
+        assert_eq!(fs::read_dir(&shard).unwrap().count(), 0);
+        let left = shard.join(format!("x{PARTIAL}"));
+        fs::write(&left, "left").unwrap();
+        fs::write(shard.join("README"), "not ours").unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        assert!(!left.exists() && shard.join("README").exists());
+        assert_eq!(disk.list().unwrap(), []);
+    }
+}

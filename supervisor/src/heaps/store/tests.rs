@@ -1,0 +1,158 @@
+//! Heaps that are put, read again, damaged, removed.
+
+use std::path::PathBuf;
+
+use mcp_v8_protocol::HeapEngine;
+use tempfile::TempDir;
+
+use super::*;
+use crate::heaps::Engine;
+
+fn engine() -> Engine {
+    Engine { v8_version: "15.2".into(), hash: HeapEngine([5; 32]) }
+}
+
+fn engines() -> Engines {
+    let Engine { v8_version, hash } = engine();
+    Engines { v8_version, accepted: [hash].into() }
+}
+
+/// Step `n` of a session: noise that stays, and a number that changes.
+fn step(n: u32) -> Heap {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut bytes: Vec<u8> = (0..100_000)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect();
+    bytes[50_000..50_004].copy_from_slice(&n.to_le_bytes());
+    Heap::written(HeapFile::copy_of(&bytes).unwrap(), engine()).unwrap()
+}
+
+fn open(dir: &TempDir, cache: u64) -> HeapStore {
+    HeapStore::open(dir.path(), HeapKey::new([1; 32]), cache).unwrap()
+}
+
+fn file(dir: &TempDir, heap: &Heap) -> PathBuf {
+    let name = heap.id().to_string();
+    dir.path().join(&name[..2]).join(name)
+}
+
+async fn read(store: &HeapStore, heap: &Heap) -> Result<Vec<u8>, StoreError> {
+    let heap = store.get(heap.id(), engines()).await?;
+    Ok(heap.map()?.to_vec())
+}
+
+#[tokio::test]
+async fn steps_take_little_and_are_read_again_with_an_empty_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 1 << 20);
+    let steps: Vec<Heap> = (0..2 * u32::from(HEAP_DEPTH_MAX) + 5).map(step).collect();
+    let mut parent = None;
+    let (mut whole, mut small) = (0, 0);
+    for heap in &steps {
+        let bytes = store.put(heap.clone(), parent.replace(heap.clone())).await.unwrap();
+        if bytes > 90_000 {
+            whole += 1
+        } else {
+            small += 1
+        }
+        assert!(!(1_000..=90_000).contains(&bytes), "{bytes}");
+    }
+    // By itself the first, and each that would stand on too many.
+    assert_eq!(whole, steps.len().div_ceil(usize::from(HEAP_DEPTH_MAX) + 1));
+    assert!(small > whole);
+    assert!(store.cached_bytes() <= 1 << 20);
+    // Without a memory each is read through all below it.
+    let store = open(&dir, 0);
+    for heap in steps.iter().rev() {
+        assert_eq!(read(&store, heap).await.unwrap(), &*heap.map().unwrap());
+    }
+    assert_eq!(store.cached_bytes(), 0);
+    assert_eq!(store.list().await.unwrap().len(), steps.len());
+    assert_eq!(store.parent(steps[0].id()).await.unwrap(), None);
+    assert_eq!(store.parent(steps[1].id()).await.unwrap(), Some(steps[0].id()));
+}
+
+#[tokio::test]
+async fn a_heap_whose_parent_is_not_here_stands_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 0);
+    store.put(step(1), Some(step(0))).await.unwrap();
+    assert_eq!(store.parent(step(1).id()).await.unwrap(), None);
+    assert_eq!(read(&store, &step(1)).await.unwrap(), &*step(1).map().unwrap());
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_and_what_needed_it_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 0);
+    let (one, two) = (step(1), step(2));
+    assert!(matches!(read(&store, &one).await, Err(StoreError::Unknown(id)) if id == one.id()));
+    store.put(one.clone(), None).await.unwrap();
+    store.put(two.clone(), Some(one.clone())).await.unwrap();
+    assert!(store.remove(one.id()).await.unwrap());
+    assert!(!store.remove(one.id()).await.unwrap());
+    let error = read(&store, &two).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::Orphan { heap, parent } if heap == two.id() && parent == one.id()),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn no_damaged_file_is_given_as_a_heap() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 0);
+    let (one, two) = (step(1), step(2));
+    store.put(one.clone(), None).await.unwrap();
+    store.put(two.clone(), Some(one.clone())).await.unwrap();
+    let path = file(&dir, &two);
+    let good = std::fs::read(&path).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bad).unwrap();
+        // What a flipped bit of the frame does not change is the heap still.
+        if let Ok(bytes) = read(&store, &two).await {
+            assert_eq!(bytes, &*two.map().unwrap(), "byte {at}");
+            assert!(at >= HEAD_BYTES, "byte {at}");
+        }
+        std::fs::write(&path, &good[..at]).unwrap();
+        assert!(read(&store, &two).await.is_err(), "{at} bytes");
+    }
+    // Another heap's file under this name.
+    std::fs::copy(file(&dir, &one), &path).unwrap();
+    let error = read(&store, &two).await.unwrap_err();
+    assert!(matches!(error, StoreError::Blob { error: BlobError::Hash, .. }), "{error}");
+    // Another cluster's.
+    std::fs::write(&path, &good).unwrap();
+    let other = HeapStore::open(dir.path(), HeapKey::new([2; 32]), 0).unwrap();
+    let error = read(&other, &two).await.unwrap_err();
+    assert!(matches!(error, StoreError::Blob { error: BlobError::Mac, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn another_build_of_the_worker_is_told_also_of_what_is_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 1 << 20);
+    store.put(step(1), None).await.unwrap();
+    let others = Engines { accepted: [HeapEngine([6; 32])].into(), ..engines() };
+    let error = store.get(step(1).id(), others).await.unwrap_err();
+    assert!(matches!(error, StoreError::Blob { error: BlobError::Engine, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_same_heap_put_at_once_by_many_is_there_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 0);
+    let puts = (0..8).map(|_| store.put(step(3), None));
+    for put in futures_util::future::join_all(puts).await {
+        put.unwrap();
+    }
+    assert_eq!(store.list().await.unwrap().len(), 1);
+    assert_eq!(read(&store, &step(3)).await.unwrap(), &*step(3).map().unwrap());
+}
