@@ -21,6 +21,7 @@ mod tools;
 pub mod wire;
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -598,6 +599,7 @@ impl Cluster {
                     && status["term"] == first["term"]
                     && status["peer_addrs"] == first["peer_addrs"]
                     && status["member"] == true
+                    && each_once(&status["members"])
             });
             same.then_some(leader)
         });
@@ -727,6 +729,14 @@ fn agreed_leader(nodes: &[usize], statuses: &[Value]) -> Option<usize> {
     let (Some((leader, _)), None) = (leaders.next(), leaders.next()) else { return None };
     let named = name(*leader);
     statuses.iter().all(|status| status["leader_id"] == named.as_str()).then_some(*leader)
+}
+
+/// Whether no node is there twice: while one that lost its disk takes the place of what it was, it is,
+/// and what it was still counts for a majority.
+fn each_once(members: &Value) -> bool {
+    let names = members.as_array().into_iter().flatten().map(|member| member["name"].as_str());
+    let mut seen = HashSet::new();
+    names.into_iter().all(|name| seen.insert(name))
 }
 
 /// Threads that live in a namespace.
