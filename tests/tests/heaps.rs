@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::ops::Deref;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use mcp_v8_protocol::limits::HEAP_BYTES_MAX;
@@ -17,11 +19,33 @@ use tokio_util::sync::CancellationToken;
 const MIB: u64 = 1024 * 1024;
 const WALL: Duration = Duration::from_secs(60);
 
-fn start(processes: Processes) -> Pool {
+/// Held by who has a pool, and alone by who counts processes.
+static POOLS: RwLock<()> = RwLock::new(());
+
+/// A pool, beside others of these tests.
+struct Beside {
+    pool: Pool,
+    _held: RwLockReadGuard<'static, ()>,
+}
+
+impl Deref for Beside {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+fn start(processes: Processes) -> Beside {
     start_with("mcp-v8-worker", Mode::Required, processes)
 }
 
-fn start_with(program: &str, sandbox: Mode, processes: Processes) -> Pool {
+fn start_with(program: &str, sandbox: Mode, processes: Processes) -> Beside {
+    let held = POOLS.read().unwrap_or_else(PoisonError::into_inner);
+    Beside { pool: pool(program, sandbox, processes), _held: held }
+}
+
+fn pool(program: &str, sandbox: Mode, processes: Processes) -> Pool {
     Pool::start(PoolSettings {
         worker_path: binary(program),
         idle_workers: 2,
@@ -118,7 +142,8 @@ async fn a_heap_survives_being_stored() {
 /// Workers for heaps cost what they cost only where there are heaps.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_heaps_nothing_is_started_for_them() {
-    let pool = start(Processes::Fork);
+    let _alone = POOLS.write().unwrap_or_else(PoisonError::into_inner);
+    let pool = pool("mcp-v8-worker", Mode::Required, Processes::Fork);
     let worker = pool.take().await.unwrap();
     let done = worker.run(job("1 + 1", 128), WALL, &CancellationToken::new(), |_| {}).await;
     assert_eq!(done.unwrap().as_deref(), Some("2"));
@@ -271,9 +296,9 @@ async fn looking_at_a_heap_runs_no_code_of_the_script() {
                              [Symbol.toPrimitive]: touch('primitive'), get then() { return touch('then')() }};
         Object.defineProperty(globalThis, 'global', {get: touch('global'), configurable: true});
         for (const key of ['value', 'get', 'set', 'describe', 'rebuild', 'locale', 'calendar', 'dateStyle', 'a sample'])
-            Object.defineProperty(Object.prototype, key, {get: touch(key), set: touch(key), configurable: true});
+            Object.defineProperty(Object.prototype, key, {__proto__: null, get: touch(key), set: touch(key), configurable: true});
         Array.prototype[Symbol.iterator] = touch('iterator'); Function.prototype.call = touch('call');
-        Object.defineProperty(Array.prototype, '0', {set: touch('0'), get: touch('0'), configurable: true});
+        Object.defineProperty(Array.prototype, '0', {__proto__: null, set: touch('0'), get: touch('0'), configurable: true});
         WeakMap.prototype.get = touch('get'); Map.prototype.get = touch('get');
         globalThis.k = new Intl.NumberFormat('de'); globalThis.d = new Temporal.PlainDate(2024, 1, 1);
         0";

@@ -144,7 +144,6 @@ impl Session {
         })
     }
 
-
     /// Bytes of the heap that was kept last.
     pub(crate) fn bytes(&self) -> usize {
         self.heap.map_or(0, <[u8]>::len)

@@ -9,6 +9,9 @@ use super::serializer::Serializer;
 use crate::globals::{self, InstallError};
 use crate::{engine, microtasks, module, performance};
 
+/// What makes V8's recorder of metrics know a context.
+const RECORDED: &str = "new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))";
+
 /// Why the base could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BakeHeapError {
@@ -92,7 +95,7 @@ pub fn bake_heap_base() -> Result<BakedHeap, BakeHeapError> {
 }
 
 fn furnish(isolate: &mut v8::OwnedIsolate) -> Result<Facts, BakeHeapError> {
-    let facts = find_facts(isolate)?;
+    let (facts, recorder_slot) = find_facts(isolate)?;
     let serializer = Serializer::at(isolate, facts.flag_offset)
         .ok_or(BakeHeapError::Unexpected("the mark of the serializer is not where it was found"))?;
     serializer.clear();
@@ -104,19 +107,22 @@ fn furnish(isolate: &mut v8::OwnedIsolate) -> Result<Facts, BakeHeapError> {
         performance::make_temporal_coarse(context);
         let scope = &mut v8::ContextScope::new(scope, context);
         install(scope)?;
+        number_for_recorder(scope, recorder_slot)?;
     }
     serializer.set(isolate);
     Ok(facts)
 }
 
-/// Looks at an isolate that is not going to be written, and at the objects in it.
-fn find_facts(marked: &v8::OwnedIsolate) -> Result<Facts, BakeHeapError> {
+/// Looks at an isolate that is not going to be written, and at the objects in it. The number is of
+/// the slot that [`number_for_recorder`] is about.
+fn find_facts(marked: &v8::OwnedIsolate) -> Result<(Facts, usize), BakeHeapError> {
     let mut isolate = v8::Isolate::new(v8::CreateParams::default());
     let flag_offset = Serializer::find(marked, &isolate)
         .ok_or(BakeHeapError::Unexpected("the mark of the serializer is not found"))?;
     v8::scope!(let scope, &mut isolate);
     let context = v8::Context::new(scope, v8::ContextOptions::default());
     let scope = &mut v8::ContextScope::new(scope, context);
+    let recorder_slot = find_recorder_slot(scope)?;
     let mut types = Vec::with_capacity(Kind::ALL.len());
     for kind in Kind::ALL {
         let sample = module::evaluate_internal(scope, "sample.js", kind.sample())
@@ -133,7 +139,36 @@ fn find_facts(marked: &v8::OwnedIsolate) -> Result<Facts, BakeHeapError> {
     if !unique {
         return Err(BakeHeapError::Unexpected("two built-in types look the same"));
     }
-    Ok(Facts { flag_offset, types })
+    Ok((Facts { flag_offset, types }, recorder_slot))
+}
+
+/// Where a native context holds the number under which V8's recorder of metrics knows it, which it
+/// gets when WebAssembly is first compiled or checked in it.
+fn find_recorder_slot(scope: &mut v8::PinScope<'_, '_>) -> Result<usize, BakeHeapError> {
+    let missing = || BakeHeapError::Unexpected("a context has no number for the recorder");
+    let context = scope.get_current_context();
+    let undefined: v8::Local<'_, v8::Value> = v8::undefined(scope).into();
+    module::evaluate_internal(scope, "wasm.js", "WebAssembly.Module");
+    // SAFETY: the context is alive, and its address has just been read from its handle.
+    let slots = |context| unsafe { raw::context_slots(Tagged::of(context)) };
+    let before = slots(context);
+    module::evaluate_internal(scope, "wasm.js", RECORDED).ok_or_else(missing)?;
+    match raw::numbered_since(&before, &slots(context), Tagged::of(undefined))[..] {
+        [slot] => Ok(slot),
+        _ => Err(missing()),
+    }
+}
+
+/// Gives the context a number as if V8's recorder of metrics knew it. V8 would give it one when a
+/// script first uses WebAssembly, and remember the context by a handle that it cannot write and
+/// nobody can reach. Nobody has set a recorder to ask for what is remembered.
+fn number_for_recorder(scope: &mut v8::PinScope<'_, '_>, slot: usize) -> Result<(), BakeHeapError> {
+    let undefined: v8::Local<'_, v8::Value> = v8::undefined(scope).into();
+    let context = Tagged::of(scope.get_current_context());
+    // SAFETY: it is alive, and its address has just been read from its handle.
+    let done = unsafe { raw::number_slot(context, slot, 1, Tagged::of(undefined)) };
+    let unexpected = || BakeHeapError::Unexpected("the recorder's number is not where it was");
+    done.then_some(()).ok_or_else(unexpected)
 }
 
 fn install(scope: &mut v8::PinScope<'_, '_>) -> Result<(), BakeHeapError> {

@@ -49,6 +49,15 @@ impl Tagged {
         Self(unsafe { *std::ptr::from_ref::<T>(&handle).cast::<usize>() })
     }
 
+    /// A small integer, as it is in a word.
+    pub(crate) fn small_integer(value: u32) -> Self {
+        Self((value as usize) << u32::BITS)
+    }
+
+    fn is_small_integer(self) -> bool {
+        self.0 & TAG == 0
+    }
+
     fn object(self) -> Option<usize> {
         (self.0 & TAG_MASK == TAG).then(|| self.0 - TAG)
     }
@@ -189,6 +198,46 @@ pub(crate) unsafe fn forget_in_context(
         }
     }
     forgotten
+}
+
+/// The slots of a native context.
+///
+/// # Safety
+/// `context` is a live native context.
+pub(crate) unsafe fn context_slots(context: Tagged) -> Vec<Tagged> {
+    // SAFETY: see `forget_in_context`.
+    unsafe { slots(context, CONTEXT_LENGTH_AT).map(|slot| *slot).collect() }
+}
+
+/// Which slots have a small integer in `after` where `before` they had `undefined`.
+pub(crate) fn numbered_since(before: &[Tagged], after: &[Tagged], undefined: Tagged) -> Vec<usize> {
+    let pairs = before.iter().zip(after).enumerate();
+    let numbered =
+        pairs.filter(|(_, (before, after))| **before == undefined && after.is_small_integer());
+    numbered.map(|(at, _)| at).collect()
+}
+
+/// Puts a small integer into a slot of a native context that holds `undefined`; false, and nothing
+/// done, when it holds anything else.
+///
+/// # Safety
+/// `context` is a live native context.
+pub(crate) unsafe fn number_slot(
+    context: Tagged,
+    at: usize,
+    value: u32,
+    undefined: Tagged,
+) -> bool {
+    // SAFETY: see `forget_in_context`; the collector has nothing to know of a small integer.
+    unsafe {
+        match slots(context, CONTEXT_LENGTH_AT).nth(at) {
+            Some(slot) if *slot == undefined => {
+                *slot = Tagged::small_integer(value);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The tagged words of an object that holds their number, 32 bits at `length_at`, and then them.

@@ -438,3 +438,26 @@ fn steps_that_leave_nothing_behind_do_not_make_a_heap_grow() {
     assert_eq!(session.step("count").as_deref(), Some("101"));
     assert!(session.bytes() < first + first / 50, "{first} bytes became {}", session.bytes());
 }
+
+/// Rather refused than another.
+#[test]
+fn what_would_not_be_the_same_when_made_again_is_refused() {
+    let make = "globalThis.k = new Intl.DateTimeFormat('ja-JP-u-ca-japanese',
+        {era: 'long', year: 'numeric', month: 'short', day: 'numeric', weekday: 'narrow', timeZone: 'UTC'}); 0";
+    let SaveError::Unsavable(what) = Session::default().refused(make) else { panic!("its size") };
+    assert!(what.starts_with("an Intl.DateTimeFormat, in the global k; it would not be"), "{what}");
+}
+
+/// WebAssembly is used up with its script.
+#[test]
+fn web_assembly_can_be_run_and_let_go_of() {
+    // (module (func (export "f") (result i32) (i32.const 7)))
+    let run = "const bytes = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127,
+            3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 6, 1, 4, 0, 65, 7, 11]);
+        globalThis.got = (globalThis.got ?? 0) + new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports.f();
+        got";
+    let mut session = Session::default();
+    for n in 1..=5 {
+        assert_eq!(session.step(run), Some((7 * n).to_string()));
+    }
+}
