@@ -241,3 +241,12 @@ pub const RESOLVE_MS_MAX: u64 = 5_000;
 
 /// Names and addresses of other nodes that are looked up.
 pub const ADDRESSES_MAX: usize = 256;
+
+/// Sessions that are kept.
+pub const SESSIONS_MAX: u64 = 100_000;
+
+/// Bytes of a session's name.
+pub const SESSION_NAME_BYTES_MAX: usize = 256;
+
+/// Entries of a session's history that are kept; the oldest are forgotten.
+pub const SESSION_ENTRIES_MAX: u64 = 10_000;

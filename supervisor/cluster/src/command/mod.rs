@@ -11,6 +11,7 @@ pub mod executions;
 pub mod heaps;
 pub mod nodes;
 pub mod quarantine;
+pub mod sessions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ pub use self::executions::{
 pub use self::heaps::{DeleteHeapTags, SetHeapTags};
 pub use self::nodes::{Found, NodeDown, NodeUp};
 pub use self::quarantine::{ForgetDeaths, WorkerDied};
+pub use self::sessions::{
+    Base, CompleteStep, FoundHeaps, HeapHash, HeapLeft, MoveSession, MoveTo, SubmitStep,
+};
 
 /// One change of the replicated state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +59,14 @@ pub enum Command {
     WorkerDied(WorkerDied),
     /// Forgets those of a code.
     ForgetDeaths(ForgetDeaths),
+    /// Accepts an execution that keeps its heap.
+    SubmitStep(SubmitStep),
+    /// Ends one.
+    CompleteStep(CompleteStep),
+    /// Puts a session at a heap.
+    MoveSession(MoveSession),
+    /// Gives the cluster the key of its heaps.
+    FoundHeaps(FoundHeaps),
 }
 
 /// The answer to one command, in the order of the commands of an entry.
@@ -82,6 +94,16 @@ pub enum Reply {
     EndedBefore,
     /// No deaths are counted for the code.
     NoDeaths,
+    /// The cluster has no such heap.
+    NoHeap(HeapHash),
+    /// There is no such session.
+    NoSession,
+    /// There is a session of that name.
+    SessionExists,
+    /// There are more sessions than may be kept.
+    TooManySessions,
+    /// The session was moved while the step ran, or it is not this step's turn.
+    HeadMoved,
 }
 
 /// The commands of one log entry.

@@ -21,6 +21,15 @@ fn all() -> Vec<Command> {
         output_bytes: 20_000,
     };
     let tags = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    let submit = |code| Submit {
+        execution: id,
+        owner: owner(),
+        accepted_ms: 1,
+        key: None,
+        limits: Limits { wall_secs: 30, heap_bytes: 1 << 27, console_bytes: 1 << 20 },
+        code,
+    };
+    let put = |to| MoveSession { id, session: "s".to_owned(), to, new: true, at_ms: 9 };
     let limits = Limits { wall_secs: 30, heap_bytes: 1 << 27, console_bytes: 1 << 20 };
     vec![
         Command::Found(Found { cluster: id }),
@@ -41,7 +50,12 @@ fn all() -> Vec<Command> {
             limits,
             code: Text::Inline("6 * 7".to_owned()),
         }),
-        Command::Complete(Complete { execution: id, attempt: 1, owner: owner(), end }),
+        Command::Complete(Complete {
+            execution: id,
+            attempt: 1,
+            owner: owner(),
+            end: end.clone(),
+        }),
         Command::Cancel(Cancel { execution: id }),
         Command::Reassign(Reassign {
             execution: id,
@@ -51,7 +65,7 @@ fn all() -> Vec<Command> {
             error: "lost".to_owned(),
         }),
         Command::Expire(Expire { before_ms: 1, rows_max: 2, bytes_max: 3 }),
-        Command::SetHeapTags(SetHeapTags { id, heap: [7; 32], tags }),
+        Command::SetHeapTags(SetHeapTags { id, heap: [7; 32], tags: tags.clone() }),
         Command::DeleteHeapTags(DeleteHeapTags {
             id,
             heap: [7; 32],
@@ -59,6 +73,27 @@ fn all() -> Vec<Command> {
         }),
         Command::WorkerDied(WorkerDied { id, code: [8; 32], reason: "why".to_owned(), at_ms: 6 }),
         Command::ForgetDeaths(ForgetDeaths { id, code: [8; 32], at_ms: 7 }),
+        Command::SubmitStep(SubmitStep {
+            submit: submit(Text::Inline("n += 1".to_owned())),
+            session: Some("s".to_owned()),
+            base: Base::Head,
+            tags,
+        }),
+        Command::SubmitStep(SubmitStep {
+            submit: submit(Text::Parts(2)),
+            session: None,
+            base: Base::Heap([6; 32]),
+            tags: BTreeMap::new(),
+        }),
+        Command::CompleteStep(CompleteStep {
+            complete: Complete { execution: id, attempt: 1, owner: owner(), end },
+            input: Some([6; 32]),
+            heap: Some(HeapLeft { hash: [5; 32], stored_bytes: 300, parent: Some([6; 32]) }),
+        }),
+        Command::MoveSession(put(MoveTo::Empty)),
+        Command::MoveSession(put(MoveTo::Heap([4; 32]))),
+        Command::MoveSession(put(MoveTo::Session("t".to_owned()))),
+        Command::FoundHeaps(FoundHeaps { key: [3; 32] }),
     ]
 }
 

@@ -6,6 +6,7 @@
 //! * A command is tried again until it is known to be committed or its time is over: `apply` makes
 //!   the second of two equal commands harmless.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Node;
-use crate::command::{Batch, Command, Reply, Text};
+use crate::command::{Batch, Command, Complete, MoveTo, Reply, Submit, Text};
 use crate::limits::{
     COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, FULL_MS_MAX, PROPOSALS_IN_FLIGHT_MAX,
     PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
@@ -179,21 +180,23 @@ fn weight(batch: &[Proposal]) -> usize {
 }
 
 fn size(command: &Command) -> usize {
+    let tags = |tags: &BTreeMap<String, String>| {
+        tags.iter().map(|(key, value)| key.len() + value.len() + 20).sum::<usize>()
+    };
     match command {
         Command::Part(part) => 64 + part.text.len(),
-        Command::Submit(submit) => {
-            let key = submit.key.as_ref().map_or(0, |key| key.text.len() + 40);
-            256 + key + text(&submit.code)
+        Command::Submit(submit) => submitted(submit),
+        Command::SubmitStep(step) => {
+            let session = step.session.as_ref().map_or(0, String::len);
+            64 + submitted(&step.submit) + session + tags(&step.tags)
         }
-        Command::Complete(complete) => {
-            let end = &complete.end;
-            let optional = [&end.result, &end.error];
-            let optional: usize = optional.into_iter().flatten().map(text).sum();
-            256 + optional + text(&end.output)
+        Command::Complete(complete) => ended(complete),
+        Command::CompleteStep(step) => 128 + ended(&step.complete),
+        Command::MoveSession(put) => {
+            let other = if let MoveTo::Session(other) = &put.to { other.len() } else { 0 };
+            128 + put.session.len() + other
         }
-        Command::SetHeapTags(set) => {
-            64 + set.tags.iter().map(|(key, value)| key.len() + value.len() + 20).sum::<usize>()
-        }
+        Command::SetHeapTags(set) => 64 + tags(&set.tags),
         Command::DeleteHeapTags(delete) => {
             64 + delete.keys.iter().flatten().map(|key| key.len() + 10).sum::<usize>()
         }
@@ -204,8 +207,21 @@ fn size(command: &Command) -> usize {
         | Command::NodeDown(_)
         | Command::Cancel(_)
         | Command::ForgetDeaths(_)
+        | Command::FoundHeaps(_)
         | Command::Expire(_) => 256,
     }
+}
+
+fn submitted(submit: &Submit) -> usize {
+    let key = submit.key.as_ref().map_or(0, |key| key.text.len() + 40);
+    256 + key + text(&submit.code)
+}
+
+fn ended(complete: &Complete) -> usize {
+    let end = &complete.end;
+    let optional = [&end.result, &end.error];
+    let optional: usize = optional.into_iter().flatten().map(text).sum();
+    256 + optional + text(&end.output)
 }
 
 fn text(text: &Text) -> usize {

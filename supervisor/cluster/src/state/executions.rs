@@ -9,7 +9,7 @@
 use uuid::Uuid;
 
 use super::rows::{EndRow, ExecutionRow, Kept, KeyRow, NodeRow};
-use super::{Change, Rows, StateError, Transaction, decode_row, keys, read};
+use super::{Change, Rows, StateError, Transaction, decode_row, keys, named, read, sessions};
 use crate::command::{
     Cancel, Complete, Expire, Part, PartKind, Reassign, Reply, Status, Submit, Text,
 };
@@ -99,7 +99,7 @@ pub fn submit(state: &mut Transaction<'_>, submit: &Submit) -> Result<Reply, Sta
 }
 
 /// Removes pieces of code that nobody will submit.
-fn drop_orphan(state: &mut Transaction<'_>, id: Uuid) -> Result<(), StateError> {
+pub(super) fn drop_orphan(state: &mut Transaction<'_>, id: Uuid) -> Result<(), StateError> {
     if state.contains(&keys::orphan(id))? {
         state.delete(keys::orphan(id));
         drop_parts(state, id)?;
@@ -116,19 +116,27 @@ fn drop_parts(state: &mut Transaction<'_>, id: Uuid) -> Result<u64, StateError> 
     Ok(bytes)
 }
 
-/// Ends an execution, if it is still this attempt of this owner that runs it.
-pub fn complete(state: &mut Transaction<'_>, complete: &Complete) -> Result<Reply, StateError> {
-    let id = complete.execution;
-    let Some(row) = state.get::<ExecutionRow>(&keys::execution(id))? else {
-        return Ok(Reply::NoExecution);
+/// The row of an execution that this would end; otherwise the answer that says why it does not.
+pub(super) fn ending(
+    state: &Transaction<'_>,
+    complete: &Complete,
+) -> Result<Result<ExecutionRow, Reply>, StateError> {
+    let Some(row) = state.get::<ExecutionRow>(&keys::execution(complete.execution))? else {
+        return Ok(Err(Reply::NoExecution));
     };
     if row.attempt != complete.attempt || row.owner != complete.owner {
-        return Ok(Reply::Fenced);
+        return Ok(Err(Reply::Fenced));
     }
-    if row.end.is_some() {
-        return Ok(Reply::EndedBefore);
-    }
-    let end = &complete.end;
+    Ok(if row.end.is_some() { Err(Reply::EndedBefore) } else { Ok(row) })
+}
+
+/// Ends an execution, if it is still this attempt of this owner that runs it.
+pub fn complete(state: &mut Transaction<'_>, complete: &Complete) -> Result<Reply, StateError> {
+    let (id, end) = (complete.execution, &complete.end);
+    let row = match ending(state, complete)? {
+        Ok(row) => row,
+        Err(reply) => return Ok(reply),
+    };
     let output_parts = keep(state, id, PartKind::Output, &end.output);
     let ended = EndRow {
         ended_ms: end.ended_ms,
@@ -178,6 +186,7 @@ fn finish(
     let row = ExecutionRow { status, bytes, end: Some(end), ..row };
     state.put(keys::execution(id), &row);
     state.changes.push(Change::Execution(id));
+    sessions::ended(state, id)?;
     Ok(Reply::Ended(status))
 }
 
@@ -272,6 +281,7 @@ pub fn expire(state: &mut Transaction<'_>, expire: &Expire) -> Result<Reply, Sta
             }
             state.delete(keys::execution(id));
             drop_parts(state, id)?;
+            sessions::forgotten(state, id)?;
         }
     }
     state.put(keys::KEPT.to_vec(), &kept);
@@ -287,6 +297,7 @@ pub fn expire(state: &mut Transaction<'_>, expire: &Expire) -> Result<Reply, Sta
         }
         drop_orphan(state, id)?;
     }
+    named::forget(state)?;
     Ok(Reply::Done)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Rows, StateError, Transaction, keys, read};
+use super::{Rows, StateError, Transaction, keys, named, read};
 use crate::command::{DeleteHeapTags, Reply, SetHeapTags};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 
@@ -17,6 +17,9 @@ pub fn set(state: &mut Transaction<'_>, set: &SetHeapTags) -> Result<Reply, Stat
     if tags.len() > TAGS_MAX || bytes > TAGS_BYTES_MAX {
         return Ok(Reply::TooManyTags);
     }
+    if !tags.is_empty() && !state.contains(&key)? {
+        named::name(state, &set.heap)?;
+    }
     state.put(key, &tags);
     Ok(Reply::Done)
 }
@@ -30,6 +33,9 @@ pub fn delete(state: &mut Transaction<'_>, delete: &DeleteHeapTags) -> Result<Re
         Some(keys) => tags.retain(|key, _| !keys.contains(key)),
     }
     if tags.is_empty() {
+        if state.contains(&key)? {
+            named::unname(state, &delete.heap)?;
+        }
         state.delete(key);
     } else {
         state.put(key, &tags);

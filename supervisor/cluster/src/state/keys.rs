@@ -14,6 +14,13 @@
 //! | `s` id | a command that was applied, and its answer |
 //! | `q` number | the same, in order |
 //! | `c` name | counters and the cluster's id |
+//! | `a` name | a session |
+//! | `l` name 0 number | an entry of its history |
+//! | `f` name 0 number piece | a piece of the source of that entry |
+//! | `w` name 0 ticket | a step that waits for its turn, or has it |
+//! | `y` id | what an execution has to do with heaps |
+//! | `b` hash | a heap |
+//! | `z` hash | a heap that nothing names |
 
 use uuid::Uuid;
 
@@ -40,6 +47,16 @@ pub const ORPHANS: &[u8] = b"o";
 pub const NODES: &[u8] = b"n";
 /// All codes that killed workers.
 pub const DEATHS: &[u8] = b"d";
+/// All sessions, in order of their names.
+pub const SESSIONS: &[u8] = b"a";
+/// All heaps.
+pub const HEAPS: &[u8] = b"b";
+/// All heaps that nothing names.
+pub const UNNAMED: &[u8] = b"z";
+/// The key of the heaps' codes.
+pub const HEAP_KEY: &[u8] = b"cheapkey";
+/// How many sessions there are.
+pub const SESSION_COUNT: &[u8] = b"csessions";
 /// The cluster's id.
 pub const CLUSTER: &[u8] = b"ccluster";
 /// How much is kept.
@@ -115,4 +132,70 @@ pub fn seen(id: Uuid) -> Vec<u8> {
 /// The same, by its number.
 pub fn seen_number(number: u64) -> Vec<u8> {
     with(b'q', &number.to_be_bytes())
+}
+
+/// A session.
+pub fn session(name: &str) -> Vec<u8> {
+    with(SESSIONS[0], name.as_bytes())
+}
+
+/// Everything of a session under a letter. Names have no zero byte, so that none is the beginning of
+/// another here.
+fn of_session(letter: u8, name: &str) -> Vec<u8> {
+    let mut key = with(letter, name.as_bytes());
+    key.push(0);
+    key
+}
+
+/// All entries of a session's history.
+pub fn entries(session: &str) -> Vec<u8> {
+    of_session(b'l', session)
+}
+
+/// One of them.
+pub fn entry(session: &str, number: u64) -> Vec<u8> {
+    let mut key = entries(session);
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// All pieces of the source of an entry.
+pub fn entry_codes(session: &str, number: u64) -> Vec<u8> {
+    let mut key = of_session(b'f', session);
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// One of them.
+pub fn entry_code(session: &str, number: u64, piece: u32) -> Vec<u8> {
+    let mut key = entry_codes(session, number);
+    key.extend_from_slice(&piece.to_be_bytes());
+    key
+}
+
+/// All steps of a session that have not ended.
+pub fn turns(session: &str) -> Vec<u8> {
+    of_session(b'w', session)
+}
+
+/// One of them.
+pub fn turn(session: &str, ticket: u64) -> Vec<u8> {
+    let mut key = turns(session);
+    key.extend_from_slice(&ticket.to_be_bytes());
+    key
+}
+
+/// What an execution has to do with heaps.
+pub fn step(id: Uuid) -> Vec<u8> {
+    with(b'y', id.as_bytes())
+}
+
+/// A heap.
+pub fn heap(hash: &[u8; 32]) -> Vec<u8> {
+    with(HEAPS[0], hash)
+}
+
+/// That nothing names it.
+pub fn unnamed(hash: &[u8; 32]) -> Vec<u8> {
+    with(UNNAMED[0], hash)
 }

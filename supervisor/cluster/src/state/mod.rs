@@ -10,10 +10,14 @@
 pub mod executions;
 pub mod heaps;
 pub mod keys;
+pub mod named;
 pub mod nodes;
 pub mod quarantine;
 pub mod rows;
 mod seen;
+pub mod sessions;
+#[cfg(test)]
+mod sessions_tests;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +28,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::codec::{CodecError, decode, encode};
-use crate::command::{Command, Reply};
+use crate::command::{Command, HeapHash, Reply};
 use crate::hex;
 
 /// Why the state cannot be read.
@@ -107,6 +111,10 @@ pub enum Change {
     Nodes,
     /// The deaths of workers that are counted have changed.
     Quarantine,
+    /// A session was moved, or another step has its turn there.
+    Session(String),
+    /// A heap is not needed any more.
+    HeapForgotten(HeapHash),
 }
 
 /// Rows read through, changes kept aside until they are written all at once.
@@ -201,5 +209,9 @@ pub fn apply(
         Command::ForgetDeaths(forget) => {
             seen::once(state, forget.id, |state| quarantine::forget(state, forget))
         }
+        Command::SubmitStep(step) => sessions::submit(state, step),
+        Command::CompleteStep(step) => sessions::complete(state, step),
+        Command::MoveSession(put) => seen::once(state, put.id, |state| sessions::put(state, put)),
+        Command::FoundHeaps(found) => named::found(state, found),
     }
 }

@@ -1,9 +1,11 @@
 //! What rows hold. Fields are only ever added through a new version of the row.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::command::{Key, Limits, Owner, Status};
+use crate::command::{Base, HeapHash, Key, Limits, Owner, Status};
 
 /// An execution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,4 +76,61 @@ pub struct Kept {
     pub rows: u64,
     /// Bytes of their texts.
     pub bytes: u64,
+}
+
+/// A session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// The heap it stands at; none while that is empty.
+    pub head: Option<HeapHash>,
+    /// Number of the oldest entry of its history that is kept.
+    pub first_entry: u64,
+    /// Number of the next one.
+    pub next_entry: u64,
+    /// Number of the next step's turn.
+    pub next_ticket: u64,
+    /// When it was last moved, in milliseconds since 1970.
+    pub changed_ms: u64,
+}
+
+/// An entry of a session's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryRow {
+    /// The execution whose step it is; none for a fork or a reset.
+    pub execution: Option<Uuid>,
+    /// Where the session stood, or what it was copied from.
+    pub input: Option<HeapHash>,
+    /// Where it stood afterwards.
+    pub output: Option<HeapHash>,
+    /// Pieces of the step's source.
+    pub code_parts: u32,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// What an execution has to do with heaps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// The session whose step it is.
+    pub session: Option<String>,
+    /// Its turn there.
+    pub ticket: u64,
+    /// What it begins with.
+    pub base: Base,
+    /// Tags of the heap it leaves.
+    pub tags: BTreeMap<String, String>,
+    /// The heap it has left.
+    pub output: Option<HeapHash>,
+}
+
+/// A heap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeapRow {
+    /// Bytes it takes where it is stored.
+    pub stored_bytes: u64,
+    /// The heap it is stored against.
+    pub parent: Option<HeapHash>,
+    /// How often it is named: by sessions, entries of their histories, executions, tags, and heaps
+    /// that are stored against it.
+    pub names: u64,
 }

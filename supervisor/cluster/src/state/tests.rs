@@ -13,10 +13,10 @@ use crate::command::{
 };
 use crate::limits::{ATTEMPTS_MAX, COMMAND_IDS_MAX, TAGS_MAX};
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Applies commands, each an entry of its own, the first at `index`.
-fn apply_from(rows: &mut Rows, index: u64, commands: &[Command]) -> Vec<Reply> {
+pub(super) fn apply_from(rows: &mut Rows, index: u64, commands: &[Command]) -> Vec<Reply> {
     let mut replies = Vec::new();
     for (index, command) in (index..).zip(commands) {
         let mut state = Transaction::new(rows);
@@ -32,24 +32,24 @@ fn apply_from(rows: &mut Rows, index: u64, commands: &[Command]) -> Vec<Reply> {
     replies
 }
 
-fn one(rows: &mut Rows, index: u64, command: Command) -> Reply {
+pub(super) fn one(rows: &mut Rows, index: u64, command: Command) -> Reply {
     apply_from(rows, index, &[command]).remove(0)
 }
 
-fn id(n: u128) -> Uuid {
+pub(super) fn id(n: u128) -> Uuid {
     Uuid::from_u128(n)
 }
 
-fn up(node: &str) -> Command {
+pub(super) fn up(node: &str) -> Command {
     let incarnation = Uuid::from_u128(node.len() as u128);
     Command::NodeUp(NodeUp { node: node.to_owned(), incarnation, runs_scripts: true })
 }
 
-fn owner(node: &str, epoch: u64) -> Owner {
+pub(super) fn owner(node: &str, epoch: u64) -> Owner {
     Owner { node: node.to_owned(), epoch }
 }
 
-fn submit(n: u128, owner: Owner, key: Option<(&str, u8)>) -> Command {
+pub(super) fn submit(n: u128, owner: Owner, key: Option<(&str, u8)>) -> Command {
     Command::Submit(Submit {
         execution: id(n),
         owner,
@@ -60,7 +60,7 @@ fn submit(n: u128, owner: Owner, key: Option<(&str, u8)>) -> Command {
     })
 }
 
-fn complete(n: u128, attempt: u32, owner: Owner, output: &str) -> Command {
+pub(super) fn complete(n: u128, attempt: u32, owner: Owner, output: &str) -> Command {
     let end = End {
         status: Status::Completed,
         ended_ms: 10,
@@ -72,16 +72,16 @@ fn complete(n: u128, attempt: u32, owner: Owner, output: &str) -> Command {
     Command::Complete(Complete { execution: id(n), attempt, owner, end })
 }
 
-fn reassign(n: u128, from_attempt: u32, to: Option<Owner>) -> Command {
+pub(super) fn reassign(n: u128, from_attempt: u32, to: Option<Owner>) -> Command {
     let error = "lost".to_owned();
     Command::Reassign(Reassign { execution: id(n), from_attempt, to, at_ms: 20, error })
 }
 
-fn down(node: &str, epoch: u64) -> Command {
+pub(super) fn down(node: &str, epoch: u64) -> Command {
     Command::NodeDown(NodeDown { node: node.to_owned(), epoch })
 }
 
-fn row(rows: &Rows, n: u128) -> ExecutionRow {
+pub(super) fn row(rows: &Rows, n: u128) -> ExecutionRow {
     executions::execution(rows, id(n)).unwrap().unwrap()
 }
 
