@@ -107,6 +107,16 @@ pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
 /// Heaps that stand on one another on the disk: each takes as much as it differs from the one below,
 /// and reading the last one reads all.
 pub const HEAP_DEPTH_MAX: u8 = 16;
+
+/// How long a node waits for another's answer about a heap, in milliseconds: longer than one takes to
+/// fetch the heaps below it.
+pub const HEAP_CALL_MS_MAX: u64 = 30_000;
+
+/// Bytes of a heap's file that go from node to node at once.
+pub const HEAP_COPY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a heap's file: those of the largest heap, and what cannot be compressed costs.
+pub const HEAP_FILE_BYTES_MAX: u64 = mcp_v8_protocol::limits::HEAP_BYTES_MAX + 8 * 1024 * 1024;
 /// Connections of one address to the cluster port. A node has some ten to each other one.
 pub const CLUSTER_CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 

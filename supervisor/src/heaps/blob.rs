@@ -113,11 +113,28 @@ pub(super) fn seal(key: &HeapKey, heap: &Heap) -> Header {
     header
 }
 
-/// Reads a header.
+/// Reads the header of a heap that workers of this server can restore.
 ///
 /// # Errors
 /// [`BlobError`], of those that concern the header and what wrote the heap.
 pub fn describe(key: &HeapKey, engines: &Engines, header: &[u8]) -> Result<Described, BlobError> {
+    let described = authenticate(key, header)?;
+    let Engine { v8_version: theirs, hash } = &described.engine;
+    if !engines.accepted.contains(hash) {
+        let ours: &str = &engines.v8_version;
+        if **theirs != *ours.get(..V8_VERSION_BYTES).unwrap_or(ours) {
+            return Err(BlobError::V8Version { theirs: theirs.to_string(), ours: ours.to_owned() });
+        }
+        return Err(BlobError::Engine);
+    }
+    Ok(described)
+}
+
+/// Reads the header of a heap of this cluster, whatever wrote it: for those who only keep it.
+///
+/// # Errors
+/// [`BlobError`], of those that concern the header.
+pub fn authenticate(key: &HeapKey, header: &[u8]) -> Result<Described, BlobError> {
     let Some(header) = header.first_chunk::<HEADER_BYTES>() else {
         return Err(BlobError::NoHeader { bytes: header.len() });
     };
@@ -134,13 +151,6 @@ pub fn describe(key: &HeapKey, engines: &Engines, header: &[u8]) -> Result<Descr
     let version: [u8; V8_VERSION_BYTES] = field(header, V8_VERSION_AT);
     let version = String::from_utf8_lossy(&version).trim_end_matches('\0').to_owned();
     let hash = HeapEngine(field(header, ENGINE_AT));
-    if !engines.accepted.contains(&hash) {
-        let ours: &str = &engines.v8_version;
-        if version != ours.get(..V8_VERSION_BYTES).unwrap_or(ours) {
-            return Err(BlobError::V8Version { theirs: version, ours: ours.to_owned() });
-        }
-        return Err(BlobError::Engine);
-    }
     Ok(Described {
         id: HeapId(field(header, HASH_AT)),
         bytes: u64::from_le_bytes(field(header, LENGTH_AT)),
@@ -159,7 +169,15 @@ pub fn open(
     header: &[u8],
     file: HeapFile,
 ) -> Result<Heap, BlobError> {
-    let Described { id, bytes, engine } = describe(key, engines, header)?;
+    prove(describe(key, engines, header)?, file)
+}
+
+/// Makes sure that a file holds the heap that was described; see [`open`].
+///
+/// # Errors
+/// As [`open`], of those that concern the file.
+pub fn prove(described: Described, file: HeapFile) -> Result<Heap, BlobError> {
+    let Described { id, bytes, engine } = described;
     if file.bytes() != bytes {
         return Err(BlobError::Length { bytes: file.bytes(), expected: bytes });
     }

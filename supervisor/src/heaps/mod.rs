@@ -10,6 +10,7 @@
 //! * A heap is named by the SHA-256 of its bytes.
 
 pub mod blob;
+pub mod exchange;
 mod file;
 mod key;
 pub mod store;

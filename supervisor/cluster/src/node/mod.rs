@@ -28,7 +28,7 @@ pub mod room;
 pub mod status;
 mod troubles;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -449,6 +449,34 @@ impl Node {
     /// Runs a connection on the threads of Raft.
     pub fn spawn_connection(&self, serving: impl Future<Output = ()> + Send + 'static) {
         self.spawn(serving);
+    }
+
+    /// The id of this node, once it knows which it is.
+    pub fn id(&self) -> Option<NodeId> {
+        self.raft().map(|raft| raft.node_id().clone())
+    }
+
+    /// The other members; of two of one name, the one that takes the other's place.
+    pub fn peers(&self) -> Vec<NodeId> {
+        let mut newest = BTreeMap::new();
+        for id in self.inner.context.members().into_keys() {
+            newest.insert(id.name().to_owned(), id);
+        }
+        newest.remove(self.name());
+        newest.into_values().collect()
+    }
+
+    /// Whether these are a majority of the voters; of the old ones and of the new ones while the
+    /// membership changes.
+    pub fn is_majority(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let Some(raft) = self.raft() else { return false };
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let configs = metrics.membership_config.membership().get_joint_config();
+        let is_majority = |config: &BTreeSet<NodeId>| {
+            config.intersection(nodes).count() > config.len() / 2
+        };
+        !configs.is_empty() && configs.iter().all(is_majority)
     }
 
     /// Names of the other members.

@@ -68,24 +68,58 @@ impl Disk {
         id: HeapId,
         write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>,
     ) -> io::Result<u64> {
-        let path = self.file(id);
-        // The directories were made when this was opened.
-        let directory = path.parent().unwrap_or(&self.path);
-        if let Ok(known) = fs::metadata(&path) {
-            // Another may have renamed it a moment ago and not synced yet.
-            sync_directory(directory)?;
-            return Ok(known.len());
+        if let Some(bytes) = self.known(id)? {
+            return Ok(bytes);
         }
-        let partial = Partial(directory.join(format!("{}{PARTIAL}", Uuid::new_v4().simple())));
-        let file = File::options().write(true).create_new(true).mode(FILE_MODE).open(&partial.0)?;
+        let Unfinished { partial, file } = self.begin(id)?;
         let mut file = io::BufWriter::new(file);
         write(&mut file)?;
         file.flush()?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        let bytes = file.metadata()?.len();
-        fs::rename(&partial.0, &path)?;
-        sync_directory(directory)?;
+        self.finish(id, Unfinished { partial, file })
+    }
+
+    /// Bytes of the file of a heap, which is durable, if there is one.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn known(&self, id: HeapId) -> io::Result<Option<u64>> {
+        let path = self.file(id);
+        match fs::metadata(&path) {
+            Ok(known) => {
+                // Another may have renamed it a moment ago and not synced yet.
+                sync_directory(path.parent().unwrap_or(&self.path))?;
+                Ok(Some(known.len()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins the file of a heap under another name.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn begin(&self, id: HeapId) -> io::Result<Unfinished> {
+        let path = self.file(id);
+        // The directories were made when this was opened.
+        let directory = path.parent().unwrap_or(&self.path);
+        let partial = Partial(directory.join(format!("{}{PARTIAL}", Uuid::new_v4().simple())));
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        Ok(Unfinished { file: options.open(&partial.0)?, partial })
+    }
+
+    /// Makes a file durable under the name of its heap; says how many bytes it has.
+    ///
+    /// # Errors
+    /// What the file system says; then nothing is under the name that was not before.
+    pub fn finish(&self, id: HeapId, unfinished: Unfinished) -> io::Result<u64> {
+        let path = self.file(id);
+        unfinished.file.sync_all()?;
+        let bytes = unfinished.file.metadata()?.len();
+        fs::rename(&unfinished.partial.0, &path)?;
+        sync_directory(path.parent().unwrap_or(&self.path))?;
         Ok(bytes)
     }
 
@@ -136,7 +170,17 @@ impl Disk {
     }
 }
 
+/// A file that has not its name yet; removed unless it is [finished](Disk::finish).
+#[derive(Debug)]
+pub struct Unfinished {
+    // Removed before it is closed, by its place here.
+    partial: Partial,
+    /// What is written.
+    pub file: File,
+}
+
 /// Removed unless it was renamed.
+#[derive(Debug)]
 struct Partial(PathBuf);
 
 impl Drop for Partial {

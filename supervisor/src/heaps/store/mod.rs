@@ -11,6 +11,7 @@
 //! * Compressing, hashing and the disk have threads of their own.
 
 mod cache;
+mod copies;
 mod disk;
 mod format;
 
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 
 use self::cache::Cache;
 use self::disk::Disk;
+pub use self::copies::{Copied, Incoming};
 pub use self::format::FormatError;
 use self::format::{HEAD_BYTES, Head, compress, decompress};
 use super::{BlobError, Engines, Heap, HeapFile, HeapId, HeapKey, blob};
@@ -101,11 +103,11 @@ impl HeapStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn get(&self, id: HeapId, engines: Engines) -> Result<Heap, StoreError> {
-        if let Some(heap) = self.inner.cached(id, &engines) {
+        if let Some(heap) = self.inner.cached(id, Some(&engines)) {
             return Ok(heap);
         }
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.get(id, &engines)).await
+        blocking(move || inner.get(id, Some(&engines))).await
     }
 
     /// The heap that another one is stored against, if it is; that one must stay as long.
@@ -153,10 +155,11 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Inner {
-    /// A heap in memory, if these engines can restore it.
-    fn cached(&self, id: HeapId, engines: &Engines) -> Option<Heap> {
+    /// A heap in memory, if these engines can restore it, or nobody has to.
+    fn cached(&self, id: HeapId, engines: Option<&Engines>) -> Option<Heap> {
         let (heap, _) = self.cache.lock().get(id)?;
-        engines.accepted.contains(&heap.engine().hash).then_some(heap)
+        let accepted = |engines: &Engines| engines.accepted.contains(&heap.engine().hash);
+        engines.is_none_or(accepted).then_some(heap)
     }
 
     fn put(&self, heap: Heap, parent: Option<Heap>) -> Result<u64, StoreError> {
@@ -197,7 +200,7 @@ impl Inner {
         Ok((head.map_err(|error| StoreError::Format { heap: id, error })?, file))
     }
 
-    fn get(&self, id: HeapId, engines: &Engines) -> Result<Heap, StoreError> {
+    fn get(&self, id: HeapId, engines: Option<&Engines>) -> Result<Heap, StoreError> {
         // From the heap that is asked for down to one that stands by itself or is in memory.
         let mut stack: Vec<(HeapId, Head, File)> = Vec::new();
         let mut below = None;
@@ -236,11 +239,15 @@ impl Inner {
         head: &Head,
         frame: File,
         parent: Option<&Heap>,
-        engines: &Engines,
+        engines: Option<&Engines>,
     ) -> Result<Heap, StoreError> {
         let format = |error| StoreError::Format { heap: id, error };
         let blob = |error| StoreError::Blob { heap: id, error };
-        let described = blob::describe(&self.key, engines, &head.header).map_err(blob)?;
+        let described = match engines {
+            Some(engines) => blob::describe(&self.key, engines, &head.header),
+            None => blob::authenticate(&self.key, &head.header),
+        };
+        let described = described.map_err(blob)?;
         if described.id != id {
             // A file under another name.
             return Err(blob(BlobError::Hash));
@@ -248,7 +255,7 @@ impl Inner {
         let before = parent.map(Heap::map).transpose()?;
         let file: HeapFile =
             decompress(frame, before.as_deref(), described.bytes).map_err(format)?;
-        blob::open(&self.key, engines, &head.header, file).map_err(blob)
+        blob::prove(described, file).map_err(blob)
     }
 }
 

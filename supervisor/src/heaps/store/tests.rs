@@ -156,3 +156,81 @@ async fn the_same_heap_put_at_once_by_many_is_there_once() {
     assert_eq!(store.list().await.unwrap().len(), 1);
     assert_eq!(read(&store, &step(3)).await.unwrap(), &*step(3).map().unwrap());
 }
+
+/// Sends a heap from store to store, `bytes` at a time.
+async fn send(
+    from: &HeapStore,
+    to: &HeapStore,
+    heap: &Heap,
+    bytes: usize,
+    change: impl Fn(&mut Vec<u8>),
+) -> Result<u64, StoreError> {
+    let mut incoming = to.incoming(heap.id()).await?;
+    loop {
+        let mut copied = from.copy(heap.id(), incoming.bytes(), bytes).await?;
+        if copied.bytes.is_empty() {
+            assert_eq!(incoming.bytes(), copied.of);
+            return to.keep(incoming).await;
+        }
+        change(&mut copied.bytes);
+        incoming = incoming.take(copied.bytes).await?;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_the_same_file_and_needs_what_it_stands_on() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (from, to) = (open(&here, 1 << 20), open(&there, 0));
+    let (first, second) = (step(1), step(2));
+    from.put(first.clone(), None).await.unwrap();
+    from.put(second.clone(), Some(first.clone())).await.unwrap();
+    let early = send(&from, &to, &second, 1 << 20, |_| {}).await;
+    let Err(StoreError::Orphan { heap, parent }) = early else { panic!("{early:?}") };
+    assert_eq!((heap, parent), (second.id(), first.id()));
+    assert!(!to.has(second.id()).await.unwrap());
+    for (heap, bytes) in [(&first, 1000), (&second, 7)] {
+        send(&from, &to, heap, bytes, |_| {}).await.unwrap();
+        assert!(to.has(heap.id()).await.unwrap());
+        assert_eq!(
+            std::fs::read(file(&here, heap)).unwrap(),
+            std::fs::read(file(&there, heap)).unwrap()
+        );
+        assert_eq!(read(&to, heap).await.unwrap(), heap.map().unwrap().to_vec());
+    }
+    assert_eq!(to.list().await.unwrap().len(), 2);
+    // Again, and under another name.
+    send(&from, &to, &second, 1 << 20, |_| {}).await.unwrap();
+    let mut other = to.incoming(step(3).id()).await.unwrap();
+    let bytes = from.copy(first.id(), 0, 1 << 20).await.unwrap().bytes;
+    other = other.take(bytes).await.unwrap();
+    assert!(to.keep(other).await.is_err());
+    assert_eq!(to.list().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn no_damaged_or_foreign_copy_is_kept() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (from, to) = (open(&here, 1 << 20), open(&there, 0));
+    let heap = step(1);
+    let bytes = from.put(heap.clone(), None).await.unwrap() as usize;
+    for at in (0..HEAD_BYTES + 20).chain([bytes / 2, bytes - 1]) {
+        let flip = |chunk: &mut Vec<u8>| chunk[at] ^= 1;
+        assert!(send(&from, &to, &heap, 1 << 20, flip).await.is_err(), "byte {at}");
+    }
+    for length in [0, 1, HEAD_BYTES, bytes - 1] {
+        let mut incoming = to.incoming(heap.id()).await.unwrap();
+        let copied = from.copy(heap.id(), 0, length).await.unwrap();
+        incoming = incoming.take(copied.bytes).await.unwrap();
+        assert!(to.keep(incoming).await.is_err(), "{length} bytes");
+    }
+    let stranger = HeapStore::open(there.path(), HeapKey::new([2; 32]), 0).unwrap();
+    let foreign = send(&from, &stranger, &heap, 1 << 20, |_| {}).await;
+    assert!(matches!(foreign, Err(StoreError::Blob { error: BlobError::Mac, .. })), "{foreign:?}");
+    assert_eq!(to.list().await.unwrap(), []);
+    // Nor what was begun and given up.
+    let left: Vec<_> = std::fs::read_dir(there.path())
+        .unwrap()
+        .flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap())
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
