@@ -141,6 +141,8 @@ async fn a_heap_survives_being_stored() {
 
 /// Workers for heaps cost what they cost only where there are heaps.
 #[tokio::test(flavor = "multi_thread")]
+// The others wait for it, on threads of their own.
+#[allow(clippy::await_holding_lock)]
 async fn without_heaps_nothing_is_started_for_them() {
     let _alone = POOLS.write().unwrap_or_else(PoisonError::into_inner);
     let pool = pool("mcp-v8-worker", Mode::Required, Processes::Fork);

@@ -224,7 +224,8 @@ impl Inner {
     async fn call(&self, name: &str, body: &[u8]) -> Result<Answer, CallError> {
         let patience = Duration::from_millis(HEAP_CALL_MS_MAX);
         let answer = self.node.call(name, body.to_vec(), patience).await?;
-        let foreign = |error: &dyn std::fmt::Display| Answer::Failed(format!("its answer: {error}"));
+        let foreign =
+            |error: &dyn std::fmt::Display| Answer::Failed(format!("its answer: {error}"));
         Ok(decode(&answer).unwrap_or_else(|error| foreign(&error)))
     }
 
@@ -267,7 +268,8 @@ impl Inner {
         let mut incoming = self.store.incoming(heap).await.map_err(|error| error.to_string())?;
         loop {
             let call = Call::Copy { heap: heap.0, from: incoming.bytes() };
-            let answer = self.call(name, &encode(&call)).await.map_err(|error| error.to_string())?;
+            let answer =
+                self.call(name, &encode(&call)).await.map_err(|error| error.to_string())?;
             let (bytes, of, parent) = match answer {
                 Answer::Bytes { bytes, of, parent } => (bytes, of, parent.map(HeapId)),
                 Answer::Unknown => return Err("does not have it".to_owned()),

@@ -50,12 +50,7 @@ fn all() -> Vec<Command> {
             limits,
             code: Text::Inline("6 * 7".to_owned()),
         }),
-        Command::Complete(Complete {
-            execution: id,
-            attempt: 1,
-            owner: owner(),
-            end: end.clone(),
-        }),
+        Command::Complete(Complete { execution: id, attempt: 1, owner: owner(), end: end.clone() }),
         Command::Cancel(Cancel { execution: id }),
         Command::Reassign(Reassign {
             execution: id,

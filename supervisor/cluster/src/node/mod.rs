@@ -324,7 +324,8 @@ impl Node {
         self.raft().and_then(|raft| raft.metrics().borrow_watched().current_leader.clone())
     }
 
-    fn id(&self) -> Option<NodeId> {
+    /// The id of this node, once it knows which it is.
+    pub fn id(&self) -> Option<NodeId> {
         self.raft().map(|raft| raft.node_id().clone())
     }
 
@@ -451,11 +452,6 @@ impl Node {
         self.spawn(serving);
     }
 
-    /// The id of this node, once it knows which it is.
-    pub fn id(&self) -> Option<NodeId> {
-        self.raft().map(|raft| raft.node_id().clone())
-    }
-
     /// The other members; of two of one name, the one that takes the other's place.
     pub fn peers(&self) -> Vec<NodeId> {
         let mut newest = BTreeMap::new();
@@ -473,9 +469,8 @@ impl Node {
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();
         let configs = metrics.membership_config.membership().get_joint_config();
-        let is_majority = |config: &BTreeSet<NodeId>| {
-            config.intersection(nodes).count() > config.len() / 2
-        };
+        let is_majority =
+            |config: &BTreeSet<NodeId>| config.intersection(nodes).count() > config.len() / 2;
         !configs.is_empty() && configs.iter().all(is_majority)
     }
 

@@ -53,11 +53,8 @@ pub(super) fn keep(state: &mut Transaction<'_>, heap: &HeapLeft) -> Result<bool,
         name(state, parent)?;
     }
     let tagged = state.contains(&keys::tags(&heap.hash))?;
-    let row = HeapRow {
-        stored_bytes: heap.stored_bytes,
-        parent: heap.parent,
-        names: u64::from(tagged),
-    };
+    let row =
+        HeapRow { stored_bytes: heap.stored_bytes, parent: heap.parent, names: u64::from(tagged) };
     state.put(keys::heap(&heap.hash), &row);
     if !tagged {
         state.put(keys::unnamed(&heap.hash), &());

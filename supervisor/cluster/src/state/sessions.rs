@@ -61,10 +61,7 @@ pub fn submit(state: &mut Transaction<'_>, step: &SubmitStep) -> Result<Reply, S
         }
         state.put(keys::turn(name, ticket), &id);
         let changed_ms = row.changed_ms.max(step.submit.accepted_ms);
-        state.put(
-            keys::session(name),
-            &SessionRow { next_ticket: ticket + 1, changed_ms, ..row },
-        );
+        state.put(keys::session(name), &SessionRow { next_ticket: ticket + 1, changed_ms, ..row });
     }
     let row = StepRow {
         session: step.session.clone(),

@@ -69,8 +69,8 @@ fn p7_steps_have_their_turns_in_commit_order_and_each_begins_where_the_last_ende
     apply_from(&mut rows, 4, &steps);
     for n in 2..5 {
         assert_eq!(sessions::turn(&rows, "s").unwrap(), Some(id(n)));
-        assert_eq!(sessions::may_run(&rows, id(n)).unwrap(), true);
-        assert_eq!(sessions::may_run(&rows, id(5)).unwrap(), true, "no step");
+        assert!(sessions::may_run(&rows, id(n)).unwrap());
+        assert!(sessions::may_run(&rows, id(5)).unwrap(), "no step");
         if n < 4 {
             assert!(!sessions::may_run(&rows, id(n + 1)).unwrap());
             let early = left(n + 1, 1, A, Some(n as u8 - 1), 90);
@@ -214,9 +214,8 @@ fn count_names(rows: &Rows) -> BTreeMap<HeapHash, u64> {
             b'y' => {
                 let step: super::rows::StepRow = super::decode_row(key, value).unwrap();
                 count(step.output);
-                let running = rows.contains_key(&keys::running(
-                    uuid::Uuid::from_slice(&key[1..]).unwrap(),
-                ));
+                let running =
+                    rows.contains_key(&keys::running(uuid::Uuid::from_slice(&key[1..]).unwrap()));
                 if let (Base::Heap(hash), true) = (step.base, running) {
                     count(Some(hash));
                 }

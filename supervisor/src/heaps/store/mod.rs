@@ -23,8 +23,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use self::cache::Cache;
-use self::disk::Disk;
 pub use self::copies::{Copied, Incoming};
+use self::disk::Disk;
 pub use self::format::FormatError;
 use self::format::{HEAD_BYTES, Head, compress, decompress};
 use super::{BlobError, Engines, Heap, HeapFile, HeapId, HeapKey, blob};
