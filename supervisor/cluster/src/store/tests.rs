@@ -515,6 +515,30 @@ proptest! {
     }
 }
 
+/// Threads of sled's end a moment after the database was closed, and have its lock until then.
+#[test]
+fn a_database_that_is_just_being_closed_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(reopened(dir.path()).unwrap());
+    let held = std::fs::File::open(dir.path().join("db")).unwrap();
+    let taken = || flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok();
+    while !taken() {
+        std::thread::yield_now();
+    }
+    let (opening, opened) = std::sync::mpsc::channel();
+    let path = dir.path().to_owned();
+    let thread = std::thread::spawn(move || {
+        opening.send(()).unwrap();
+        reopened(&path).map(drop)
+    });
+    opened.recv().unwrap();
+    // Long enough for one that does not wait.
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!thread.is_finished(), "it waits");
+    drop(held);
+    thread.join().unwrap().unwrap();
+}
+
 #[test]
 fn a_vote_and_a_membership_survive() {
     let dir = tempfile::tempdir().unwrap();
