@@ -521,22 +521,15 @@ fn a_database_that_is_just_being_closed_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     drop(reopened(dir.path()).unwrap());
     let held = std::fs::File::open(dir.path().join("db")).unwrap();
-    let taken = || flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok();
-    while !taken() {
-        std::thread::yield_now();
-    }
+    flock(&held, FlockOperation::LockExclusive).unwrap();
     let (opening, opened) = std::sync::mpsc::channel();
     let path = dir.path().to_owned();
-    let thread = std::thread::spawn(move || {
-        opening.send(()).unwrap();
-        reopened(&path).map(drop)
-    });
-    opened.recv().unwrap();
+    std::thread::spawn(move || opening.send(reopened(&path).map(drop)));
     // Long enough for one that does not wait.
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(!thread.is_finished(), "it waits");
+    let early = opened.recv_timeout(Duration::from_millis(100));
+    assert!(early.is_err(), "it does not wait: {early:?}");
     drop(held);
-    thread.join().unwrap().unwrap();
+    opened.recv_timeout(Duration::from_millis(DATABASE_LOCK_MS_MAX)).unwrap().unwrap();
 }
 
 #[test]
