@@ -734,9 +734,9 @@ fn agreed_leader(nodes: &[usize], statuses: &[Value]) -> Option<usize> {
 /// Whether no node is there twice: while one that lost its disk takes the place of what it was, it is,
 /// and what it was still counts for a majority.
 fn each_once(members: &Value) -> bool {
-    let names = members.as_array().into_iter().flatten().map(|member| member["name"].as_str());
+    let mut names = members.as_array().into_iter().flatten().map(|member| member["name"].as_str());
     let mut seen = HashSet::new();
-    names.into_iter().all(|name| seen.insert(name))
+    names.all(|name| seen.insert(name))
 }
 
 /// Threads that live in a namespace.

@@ -7,6 +7,9 @@ pub const VALUE_BYTES_MAX: usize = 16 * 1024;
 /// their own that nothing syncs; a page has about twenty values, so it stays far below.
 pub const SLED_SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 
+/// How long opening a database waits for the end of threads that had it open, in milliseconds.
+pub const DATABASE_LOCK_MS_MAX: u64 = 5_000;
+
 /// Bytes of encoded commands that one log entry holds at most; a single larger command still goes
 /// through, alone.
 pub const ENTRY_BYTES_MAX: usize = 256 * 1024;

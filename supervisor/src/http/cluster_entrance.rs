@@ -35,9 +35,13 @@ pub struct ClusterEntrance {
 impl ClusterEntrance {
     /// Of this node; handshakes are calculated by `calculating`.
     pub fn new(node: Node, calculating: Handle) -> Self {
-        let open = Places::new(CONNECTIONS_MAX, CLUSTER_CONNECTIONS_PER_ADDRESS_MAX);
-        Self { node, calculating, open }
+        Self { node, calculating, open: places() }
     }
+}
+
+/// Places for all connections of the port.
+fn places() -> Places {
+    Places::new(CONNECTIONS_MAX, CLUSTER_CONNECTIONS_PER_ADDRESS_MAX)
 }
 
 impl Entrance for ClusterEntrance {
@@ -145,6 +149,15 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn an_address_has_its_connections_and_not_one_more() {
+        let (places, one, other) = (places(), [10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let own: Vec<Place> =
+            (0..CLUSTER_CONNECTIONS_PER_ADDRESS_MAX).map(|_| places.take(one).unwrap()).collect();
+        assert!(places.take(one).is_none() && places.take(other).is_some());
+        drop(own);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_takes_nothing_is_given_up_at_the_bound() {

@@ -36,8 +36,11 @@ mod view;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 pub use self::identity::Identity;
 use self::journal::Journal;
@@ -52,7 +55,7 @@ use self::redo::Redo;
 use self::snapshot::SnapshotFile;
 use self::sync::Syncer;
 pub use self::view::Ended;
-use crate::limits::{PAGE_CACHE_BYTES, SLED_SEGMENT_BYTES};
+use crate::limits::{DATABASE_LOCK_MS_MAX, PAGE_CACHE_BYTES, SLED_SEGMENT_BYTES};
 use crate::state::StateError;
 use crate::types::Vote;
 
@@ -334,7 +337,23 @@ fn segment_bytes(path: &Path) -> usize {
     size.unwrap_or(SLED_SEGMENT_BYTES)
 }
 
+/// Waits until nobody holds sled's own lock of a database, for at most [`DATABASE_LOCK_MS_MAX`].
+///
+/// The store is this process's by then ([`Lock`]), so the holder is a thread of sled's that still
+/// works for a database which was closed a moment ago. What opening says afterwards counts.
+fn await_lock(path: &Path) {
+    let Ok(file) = std::fs::File::open(path.join("db")) else { return };
+    let begun = Instant::now();
+    // Taken and given back: the file is closed at the end.
+    while flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        && begun.elapsed().as_millis() < u128::from(DATABASE_LOCK_MS_MAX)
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn open_database(path: &Path) -> Result<sled::Db, String> {
+    await_lock(path);
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(PAGE_CACHE_BYTES)

@@ -515,6 +515,23 @@ proptest! {
     }
 }
 
+/// Threads of sled's end a moment after the database was closed, and have its lock until then.
+#[test]
+fn a_database_that_is_just_being_closed_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(reopened(dir.path()).unwrap());
+    let held = std::fs::File::open(dir.path().join("db")).unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    let (opening, opened) = std::sync::mpsc::channel();
+    let path = dir.path().to_owned();
+    std::thread::spawn(move || opening.send(reopened(&path).map(drop)));
+    // Long enough for one that does not wait.
+    let early = opened.recv_timeout(Duration::from_millis(100));
+    assert!(early.is_err(), "it does not wait: {early:?}");
+    drop(held);
+    opened.recv_timeout(Duration::from_millis(DATABASE_LOCK_MS_MAX)).unwrap().unwrap();
+}
+
 #[test]
 fn a_vote_and_a_membership_survive() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@ pub(super) fn refresh(shared: &Shared, ledger: &Ledger) {
 /// Counts a death in the cluster. Returns once this node knows, or the cluster takes too long: then it
 /// may be counted later.
 pub(in crate::executions) async fn died(shared: &Arc<Shared>, hash: CodeHash, mut reason: String) {
-    // In the worker's words it may be longer than a command.
+    // No more of the worker's words is replicated than is kept.
     reason.truncate(reason.floor_char_boundary(QUARANTINE_REASON_BYTES_MAX));
     let died =
         WorkerDied { id: Uuid::now_v7(), code: hash.0, reason, at_ms: ms(SystemTime::now()) };
