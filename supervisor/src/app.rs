@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::executions::Executions;
 use crate::metrics;
 use crate::pool::{Health, Pool};
+use crate::sessions::{SessionError, Sessions};
 
 /// Version of this release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -39,6 +40,8 @@ pub struct App {
     pub texts: Texts,
     /// Whether `run_js` may read `file`.
     pub allow_file: bool,
+    /// The session of scripts that name none.
+    pub session: Option<String>,
     /// Renders the metrics; absent where nobody asks for them.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -64,6 +67,14 @@ impl App {
             reasons.push("shutting down".to_owned());
         }
         reasons
+    }
+
+    /// Sessions and heaps.
+    ///
+    /// # Errors
+    /// [`SessionError::NotKept`] where nothing is kept.
+    pub fn sessions(&self) -> Result<Sessions<'_>, SessionError> {
+        Sessions::new(self.node.as_ref().filter(|_| self.executions.are_replicated()))
     }
 
     /// Instructions for a client's model.

@@ -19,5 +19,6 @@ pub mod operate;
 pub mod pool;
 pub mod requests;
 pub mod server;
+pub mod sessions;
 pub mod stop;
 pub mod waiting;

@@ -117,6 +117,35 @@ pub const HEAP_COPY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of a heap's file: those of the largest heap, and what cannot be compressed costs.
 pub const HEAP_FILE_BYTES_MAX: u64 = mcp_v8_protocol::limits::HEAP_BYTES_MAX + 8 * 1024 * 1024;
+
+/// For each script that may run at once: scripts that have run and whose heaps are being stored.
+pub const STORING_PER_SLOT: usize = 4;
+
+/// Bytes of a script's source that a session's history shows.
+pub const SNAPSHOT_CODE_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of a page of a session's history, about: past it the page ends.
+pub const SNAPSHOTS_BYTES_MAX: usize = 256 * 1024;
+
+/// Heaps that a search by tags finds at most.
+pub const TAGGED_HEAPS_MAX: usize = 1000;
+
+/// Bytes of heaps that are kept in memory.
+pub const HEAP_CACHE_BYTES: u64 = 128 * 1024 * 1024;
+
+/// How long a heap is brought to other nodes before the step fails that left it, unless a majority has
+/// it. Longer than [`HEAP_CALL_MS_MAX`], so that every node was asked once at least.
+pub const HEAP_SPREAD_MAX: Duration = Duration::from_secs(40);
+/// How soon that is tried again.
+pub const HEAP_SPREAD_AGAIN: Duration = Duration::from_millis(200);
+
+/// How old a file must be that is removed because nothing names its heap: by then the step that left it
+/// has named it, or never will.
+pub const HEAP_GRACE: Duration = Duration::from_secs(15 * 60);
+
+/// How often a node looks for heaps that it lacks, and that nothing names.
+pub const HEAP_UPKEEP: Duration = Duration::from_secs(60);
+
 /// Connections of one address to the cluster port. A node has some ten to each other one.
 pub const CLUSTER_CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 

@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::executions::SubmitError;
 use crate::executions::model::Status;
+use crate::heaps::store::HeapFileEntry;
 use crate::pool::sandbox::Judgement;
 
 const FINISHED: &str = "mcp_v8_executions_finished_total";
@@ -31,6 +32,12 @@ const TEMPLATE_START_SECONDS: &str = "mcp_v8_template_start_seconds";
 const SANDBOX: &str = "mcp_v8_sandbox_layer";
 const QUARANTINED: &str = "mcp_v8_quarantined";
 const WORKERS_IDLE: &str = "mcp_v8_workers_idle";
+
+const STEPS_KEPT: &str = "mcp_v8_heaps_kept_total";
+const STEP_STORED_BYTES: &str = "mcp_v8_heaps_kept_stored_bytes_total";
+const HEAP_SPREAD_SECONDS: &str = "mcp_v8_heap_spread_seconds";
+const HEAPS_STORED: &str = "mcp_v8_heaps_stored";
+const HEAPS_STORED_BYTES: &str = "mcp_v8_heaps_stored_bytes";
 
 const RAFT_TERM: &str = "mcp_v8_raft_term";
 const RAFT_LEADER: &str = "mcp_v8_raft_is_leader";
@@ -93,7 +100,33 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(SANDBOX, "Layers of the workers' sandbox: 1 when on");
     describe_gauge!(QUARANTINED, "Codes that are refused because they killed workers");
     describe_gauge!(WORKERS_IDLE, "Workers that are ready and wait for a script");
+    describe_counter!(STEPS_KEPT, "Heaps that scripts have left here");
+    describe_counter!(STEP_STORED_BYTES, Unit::Bytes, "Bytes they were stored in");
+    describe_histogram!(
+        HEAP_SPREAD_SECONDS,
+        Unit::Seconds,
+        "Time until a majority of the nodes had a heap"
+    );
+    describe_gauge!(HEAPS_STORED, "Heaps on the disk of this node");
+    describe_gauge!(HEAPS_STORED_BYTES, Unit::Bytes, "Bytes of their files");
     Ok(handle)
+}
+
+/// A script has left a heap, which was stored in so many bytes.
+pub fn heap_kept(stored_bytes: u64) {
+    counter!(STEPS_KEPT).increment(1);
+    counter!(STEP_STORED_BYTES).increment(stored_bytes);
+}
+
+/// A majority of the nodes has a heap after `took`.
+pub fn heap_spread(took: Duration) {
+    histogram!(HEAP_SPREAD_SECONDS).record(took);
+}
+
+/// The heaps on the disk of this node.
+pub fn heaps_stored(files: &[HeapFileEntry]) {
+    gauge!(HEAPS_STORED).set(files.len() as f64);
+    gauge!(HEAPS_STORED_BYTES).set(files.iter().map(|file| file.bytes).sum::<u64>() as f64);
 }
 
 /// An execution ended; `ran` is how long a worker had it, if one had.
@@ -108,6 +141,8 @@ pub fn finished(status: Status, ran: Option<Duration>) {
 pub fn refused(error: &SubmitError) {
     let reason = match error {
         SubmitError::Invalid { .. } => "invalid",
+        SubmitError::NoHeap(_) => "no_heap",
+        SubmitError::TooManySessions => "too_many_sessions",
         SubmitError::KeyConflict => "key_conflict",
         SubmitError::Overloaded { .. } => "overloaded",
         SubmitError::Unavailable { .. } => "unavailable",

@@ -1,5 +1,7 @@
-//! What MCP arguments and REST requests have in common: fields that are known but not supported
-//! yet, output pages, and errors that name the field.
+//! What MCP arguments and REST requests have in common: the session in the headers, output pages, and
+//! errors that name the field.
+
+use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
 use schemars::JsonSchema;
@@ -7,35 +9,37 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use utoipa::IntoParams;
 
-use crate::executions::{PageBy, SubmitError, check_range};
+use crate::executions::{PageBy, SubmitError, check_range, check_session};
 use crate::limits::{PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX, PAGE_LINES_DEFAULT, PAGE_LINES_MAX};
 
-/// A field of a later release: whether it was given, whatever its value.
-pub type Later = Option<serde::de::IgnoredAny>;
+/// The header that names a session.
+const SESSION_HEADER: &str = "x-mcp-session-id";
 
-/// Refuses the first field of a later release that was given: state that is not kept must not look
-/// kept.
+/// The session that the headers name, if they do.
 ///
 /// # Errors
-/// [`SubmitError::Invalid`] naming it.
-pub fn refuse_later(fields: [(&'static str, &Later); 3]) -> Result<(), SubmitError> {
-    match fields.iter().find(|(_, value)| value.is_some()) {
-        Some((field, _)) => Err(not_yet(field)),
-        None => Ok(()),
-    }
+/// [`SubmitError::Invalid`] for what is no name of one.
+pub fn session_of(headers: &HeaderMap) -> Result<Option<String>, SubmitError> {
+    let Some(value) = headers.get(SESSION_HEADER) else { return Ok(None) };
+    let field = "X-MCP-Session-Id";
+    let Ok(name) = std::str::from_utf8(value.as_bytes()) else {
+        let problem = "is not valid UTF-8; accepted: any text".to_owned();
+        return Err(SubmitError::Invalid { field, problem });
+    };
+    check_session(field, name)?;
+    Ok(Some(name.to_owned()))
 }
 
-fn not_yet(field: &'static str) -> SubmitError {
-    let problem = "is not supported yet: every script starts with a fresh heap; leave it out";
-    SubmitError::Invalid { field, problem: problem.to_owned() }
-}
-
-/// Refuses the header that names a session.
+/// Tags in a query: a JSON object of texts.
 ///
 /// # Errors
-/// [`SubmitError::Invalid`] naming it.
-pub fn session_header(headers: &HeaderMap) -> Result<(), SubmitError> {
-    if headers.contains_key("x-mcp-session-id") { Err(not_yet("X-MCP-Session-Id")) } else { Ok(()) }
+/// [`SubmitError::Invalid`] for anything else.
+pub fn tags_of(text: &str) -> Result<BTreeMap<String, String>, SubmitError> {
+    serde_json::from_str(text).map_err(|error| {
+        let problem =
+            format!("is not a JSON object of texts, like {{\"stage\":\"clean\"}}: {error}");
+        SubmitError::Invalid { field: "tags", problem }
+    })
 }
 
 /// Which page of the console output to read.
@@ -107,10 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_a_later_release_is_named() {
-        let given = Some(serde::de::IgnoredAny);
-        let error = refuse_later([("heap", &None), ("session", &given), ("tags", &None)]);
-        assert!(error.unwrap_err().to_string().starts_with("`session` is not supported yet"));
-        assert!(refuse_later([("heap", &None), ("session", &None), ("tags", &None)]).is_ok());
+    fn a_session_comes_from_the_header_if_that_is_a_name() {
+        let headers = |value: &[u8]| {
+            let value = axum::http::HeaderValue::from_bytes(value).unwrap();
+            HeaderMap::from_iter([(axum::http::HeaderName::from_static(SESSION_HEADER), value)])
+        };
+        assert_eq!(session_of(&HeaderMap::new()), Ok(None));
+        assert_eq!(session_of(&headers("größe 1".as_bytes())), Ok(Some("größe 1".to_owned())));
+        for bad in [&b""[..], b"\xff", "s".repeat(257).as_bytes()] {
+            let error = session_of(&headers(bad)).unwrap_err().to_string();
+            assert!(error.starts_with("`X-MCP-Session-Id` is"), "{error}");
+        }
     }
 }

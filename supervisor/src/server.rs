@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Texts, VERSION};
 use crate::cli::Args;
 use crate::executions::{Executions, Settings};
+use crate::heaps::Heaps;
 use crate::http::cluster_entrance::ClusterEntrance;
 use crate::http::serve::{Anybody, BindError, bind, serve};
 use crate::http::{self, Guard};
@@ -51,8 +52,10 @@ pub enum ServeError {
     #[error("{0}. To run with what this host allows: --sandbox=best-effort")]
     Sandbox(String),
     /// The state directory cannot be used.
-    #[error("--session-db-path {path}: {source}; choose a directory this user can write")]
+    #[error("--{flag} {path}: {source}; choose a directory this user can write")]
     State {
+        /// The flag.
+        flag: &'static str,
         /// The directory.
         path: PathBuf,
         /// Why.
@@ -103,7 +106,7 @@ pub enum ServeError {
 /// [`ServeError`].
 pub async fn run(args: Args) -> Result<(), ServeError> {
     let worker_path = worker_path(args.worker_path.as_deref())?;
-    prepare_state(&args.session_db_path)?;
+    prepare_state(&args.session_db_path, "session-db-path")?;
     let texts = Texts {
         instructions: text("instructions", args.instructions.as_deref())?,
         run_js_description: text("run-js-description", args.run_js_description.as_deref())?,
@@ -146,11 +149,21 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
             }
         }
     }
+    let (heaps_path, heaps_flag) = args.heaps_path();
+    if keeps {
+        prepare_state(&heaps_path, heaps_flag)?;
+    }
     let node = if keeps { start_node(&args).await? } else { None };
+    let heaps = node.clone().map(|node| Heaps::new(node, heaps_path));
 
     let drain = Duration::from_secs(args.drain_timeout);
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;
-    let (executions, pool) = start_executions(&args, worker_path, node.clone())?;
+    // Who votes has the others' heaps; who keeps no executions has none of its own.
+    let replicated = node.clone().zip(heaps.clone()).filter(|_| !args.stateless);
+    let (executions, pool) = start_executions(&args, worker_path, replicated)?;
+    if let Some(heaps) = heaps {
+        tokio::spawn(heaps.upkeep());
+    }
     if !args.metadata_only {
         check_sandbox(&pool, args.sandbox).await?;
     }
@@ -160,6 +173,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         node: node.clone(),
         texts,
         allow_file: args.allow_run_js_file,
+        session: args.session_id.clone(),
         metrics: Some(metrics.clone()),
     });
     tokio::spawn(async move {
@@ -286,7 +300,7 @@ async fn failed(node: Option<&Node>) -> String {
 fn start_executions(
     args: &Args,
     worker_path: PathBuf,
-    node: Option<Node>,
+    replicated: Option<(Node, Heaps)>,
 ) -> Result<(Executions, Pool), PoolError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let concurrent_max = args.max_concurrent_executions.map_or(cores, |n| n as usize);
@@ -304,9 +318,9 @@ fn start_executions(
         heap_mb: args.heap_memory_max,
         timeout_secs: args.execution_timeout,
         console_bytes: args.console_bytes_max,
+        keep_heaps: args.keep_heaps(),
     };
-    let node = if args.stateless { None } else { node };
-    Ok((Executions::start(settings, pool.clone(), node), pool))
+    Ok((Executions::start(settings, pool.clone(), replicated), pool))
 }
 
 /// Says what keeps scripts in, once the first worker has started.
@@ -346,9 +360,9 @@ pub fn worker_path(named: Option<&Path>) -> Result<PathBuf, ServeError> {
     }
 }
 
-/// Makes the state directory and tries to write there.
-fn prepare_state(path: &Path) -> Result<(), ServeError> {
-    let failed = |source| ServeError::State { path: path.to_owned(), source };
+/// Makes a directory of what is kept and tries to write there.
+fn prepare_state(path: &Path, flag: &'static str) -> Result<(), ServeError> {
+    let failed = |source| ServeError::State { flag, path: path.to_owned(), source };
     // What will be kept here is for this user alone.
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let probe = path.join(format!(".probe-{}", std::process::id()));
@@ -450,7 +464,8 @@ mod tests {
 
     #[test]
     fn a_state_path_that_cannot_be_written_is_named() {
-        let error = prepare_state(Path::new("/proc/nowhere")).unwrap_err().to_string();
+        let error =
+            prepare_state(Path::new("/proc/nowhere"), "session-db-path").unwrap_err().to_string();
         assert!(error.starts_with("--session-db-path /proc/nowhere:"), "{error}");
     }
 

@@ -9,6 +9,7 @@ use mcp_v8_cluster::types::check_name;
 
 use super::backup::{BackupArgs, RestoreArgs};
 use super::proof::{NodeProof, OperatorProof};
+use crate::executions::{KeepHeaps, check_session};
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
     DRAIN_SECS_DEFAULT, DRAIN_SECS_MAX, EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX,
@@ -141,9 +142,27 @@ pub struct Args {
     )]
     pub session_db_path: PathBuf,
 
-    /// Where heap snapshots live. Only `none` is supported yet
-    #[arg(long, value_enum, default_value_t = HeapStore::None, help_heading = STORAGE)]
-    pub heap_store: HeapStore,
+    /// Whether scripts leave heaps, for sessions and for going back. `dir`: every script does; `none`:
+    /// none does, and there are no sessions [default: those do that name a session, a heap or tags]
+    #[arg(long, value_enum, help_heading = STORAGE)]
+    pub heap_store: Option<HeapStore>,
+
+    /// Directory of the heaps, in which each node has its own, NODE_ID [default: heaps in
+    /// --session-db-path]
+    #[arg(long, value_name = "DIR", help_heading = STORAGE)]
+    pub heap_dir: Option<PathBuf>,
+
+    /// The same as --heap-store=dir with --heap-dir=DIR
+    #[arg(long, value_name = "DIR", help_heading = STORAGE, conflicts_with = "heap_dir")]
+    pub directory_path: Option<PathBuf>,
+
+    /// Without a port: the session that scripts go on in, unless they name another
+    #[arg(long, value_name = "NAME", help_heading = STORAGE)]
+    pub session_id: Option<String>,
+
+    /// With --session-id: if there is no session of that name yet, begin it as a copy of this one
+    #[arg(long, value_name = "NAME", help_heading = STORAGE, requires = "session_id")]
+    pub session_fork_from: Option<String>,
 
     /// Keep nothing on disk: executions are held in memory and end with the server
     #[arg(long, help_heading = STORAGE)]
@@ -224,14 +243,15 @@ pub struct Args {
     pub later: super::later::LaterArgs,
 }
 
-/// Where heap snapshots live.
+/// Whether scripts leave heaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HeapStore {
-    /// Nowhere: every script starts fresh.
+    /// No: every script starts fresh.
     None,
-    /// A local directory.
+    /// Every script does.
     Dir,
-    /// An S3 bucket.
+    /// In an S3 bucket.
+    #[value(hide = true)]
     S3,
 }
 
@@ -371,6 +391,7 @@ impl Args {
         if self.http_port.is_some() && self.http_port == self.sse_port {
             return Err("--http-port and --sse-port name the same port; give two".to_owned());
         }
+        self.check_heaps()?;
         let Some(port) = self.cluster_port else {
             let given = [
                 ("--peers", !self.peers.is_empty()),
@@ -401,6 +422,64 @@ impl Args {
             return Err("--join-as-learner goes with --join: founding members vote".to_owned());
         }
         self.node().check().map_err(|error| error.to_string())
+    }
+
+    /// Rules about heaps and sessions.
+    fn check_heaps(&self) -> Result<(), String> {
+        let dir = self.heap_dir.is_some() || self.directory_path.is_some();
+        let flag = if self.heap_dir.is_some() { "--heap-dir" } else { "--directory-path" };
+        if self.stateless && (dir || self.heap_store == Some(HeapStore::Dir)) {
+            return Err("--stateless keeps nothing, and so no heaps: leave out --heap-store, \
+                        --heap-dir and --directory-path, or --stateless"
+                .to_owned());
+        }
+        if dir && self.heap_store == Some(HeapStore::None) {
+            return Err(format!(
+                "{flag} says where heaps are, --heap-store=none that there are none"
+            ));
+        }
+        let Some(session) = &self.session_id else { return Ok(()) };
+        if self.http_port.is_some() || self.sse_port.is_some() || self.cluster_port.is_some() {
+            return Err(
+                "--session-id is for a server without a port; over HTTP each client names \
+                        its session, with the header X-MCP-Session-Id or the argument `session`"
+                    .to_owned(),
+            );
+        }
+        if self.keep_heaps() == KeepHeaps::Never {
+            return Err(
+                "--session-id needs heaps: leave out --stateless and --heap-store=none".to_owned()
+            );
+        }
+        check_session("--session-id", session).map_err(|error| error.to_string())?;
+        match &self.session_fork_from {
+            Some(from) => {
+                let checked = check_session("--session-fork-from", from);
+                checked.map_err(|error| error.to_string())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Which scripts leave a heap.
+    pub fn keep_heaps(&self) -> KeepHeaps {
+        match self.heap_store {
+            _ if self.stateless => KeepHeaps::Never,
+            Some(HeapStore::None) => KeepHeaps::Never,
+            Some(HeapStore::Dir | HeapStore::S3) => KeepHeaps::Always,
+            None if self.directory_path.is_some() => KeepHeaps::Always,
+            None => KeepHeaps::WhereAsked,
+        }
+    }
+
+    /// The directory of this node's heaps, and the flag that names it.
+    pub fn heaps_path(&self) -> (PathBuf, &'static str) {
+        let (parent, flag) = match (&self.heap_dir, &self.directory_path) {
+            (Some(dir), _) => (dir.clone(), "heap-dir"),
+            (None, Some(dir)) => (dir.clone(), "directory-path"),
+            (None, None) => (self.session_db_path.join("heaps"), "session-db-path"),
+        };
+        (parent.join(&self.node_id), flag)
     }
 
     /// Whether this is a server as clients start it: over stdin and stdout, and kept where

@@ -17,7 +17,7 @@ pub struct Flag {
     what: &'static str,
 }
 
-const SESSIONS: &str = "sessions that keep their heap";
+const S3: &str = "heaps in S3";
 const ACCESS: &str = "bearer token authentication";
 const POLICIES: &str = "policies and fetch";
 const MODULES: &str = "external modules";
@@ -27,12 +27,8 @@ const FILES: &str = "file storage for scripts";
 
 /// All of them.
 pub const FLAGS: &[Flag] = &[
-    Flag { long: "session-id", what: SESSIONS },
-    Flag { long: "session-fork-from", what: SESSIONS },
-    Flag { long: "heap-dir", what: SESSIONS },
-    Flag { long: "directory-path", what: SESSIONS },
-    Flag { long: "s3-bucket", what: SESSIONS },
-    Flag { long: "cache-dir", what: SESSIONS },
+    Flag { long: "s3-bucket", what: S3 },
+    Flag { long: "cache-dir", what: S3 },
     Flag { long: "jwks-url", what: ACCESS },
     Flag { long: "policies-json", what: POLICIES },
     Flag { long: "fetch-header", what: POLICIES },
@@ -96,10 +92,10 @@ pub fn check(command: &mut clap::Command, matches: &ArgMatches) -> Result<(), cl
         return Err(command.error(ErrorKind::InvalidValue, message));
     }
     let heap_store = matches.get_one::<super::args::HeapStore>("heap_store");
-    if matches!(heap_store, Some(super::args::HeapStore::Dir | super::args::HeapStore::S3)) {
+    if heap_store == Some(&super::args::HeapStore::S3) {
         let message = format!(
-            "--heap-store dir and s3 are not supported yet: {SESSIONS} will come with a later \
-             release. Use --heap-store=none"
+            "--heap-store=s3 is not supported yet: {S3} will come with a later release. Use \
+             --heap-store=dir"
         );
         return Err(command.error(ErrorKind::InvalidValue, message));
     }

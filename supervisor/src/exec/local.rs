@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ExecError, show_output};
 use crate::cli::ExecArgs;
 use crate::executions::model::ExecutionInfo;
-use crate::executions::{Execution, Executions, Settings, StopCause, Submit};
+use crate::executions::{Execution, Executions, KeepHeaps, Settings, StopCause, Submit};
 use crate::limits::{
     CONSOLE_BYTES_MAX, EXECUTION_TIMEOUT_SECS_DEFAULT, HEAP_MB_DEFAULT, PAGE_BYTES_MAX,
 };
@@ -29,6 +29,7 @@ pub(super) async fn run(args: &ExecArgs, code: String) -> Result<ExecutionInfo, 
         timeout_secs: args.timeout.unwrap_or(EXECUTION_TIMEOUT_SECS_DEFAULT),
         // A person sees the output as it comes; only what waits to be shown is held.
         console_bytes: CONSOLE_BYTES_MAX,
+        keep_heaps: KeepHeaps::Never,
     };
     let executions = Executions::start(settings, pool.clone(), None);
     let execution = executions.submit(Submit { code, ..Submit::default() }).await?;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_protocol::{Job, JobLimits};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::execution::{Execution, Outcome};
 use super::model::{ErrorDetail, ErrorKind};
 use super::quarantine::{CodeHash, Refusal};
 use super::queue::Queued;
+use super::steps::{self, Left};
 use super::{Shared, ledger};
 use crate::limits::CPU_GRACE_SECS;
 use crate::pool::{ConsoleEvent, TakeError};
@@ -26,65 +28,109 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
         let Ok(slot) = Arc::clone(&shared.slots).acquire_owned().await else { return };
         let queued = shared.queue.next().await;
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            run(&shared, queued).await;
-            drop(slot);
-        });
+        tokio::spawn(async move { run(&shared, queued, slot).await });
     }
 }
 
 /// One execution, from a free slot to its end.
-async fn run(shared: &Arc<Shared>, queued: Queued) {
-    let Queued { execution, code, hash, bounds } = queued;
+async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
+    let Queued { execution, code, hash, bounds, keeps_heap } = queued;
     let stop = execution.stop_token();
-    let mut running =
-        Running { shared, execution: &execution, code_bytes: code.len(), end: None, ran: None };
+    let mut running = Running {
+        shared,
+        execution: &execution,
+        code_bytes: code.len(),
+        end: None,
+        left: None,
+        ran: None,
+    };
     if let Err(refusal) = still_accepted(shared, &code, hash).await {
         running.end = Some(Err(refusal.into()));
         return;
     }
-    let taken = tokio::select! {
+    let preparing = async {
+        let unavailable = |TakeError { reason }| {
+            let message = format!("worker processes do not start: {reason}");
+            ErrorDetail::new(ErrorKind::Unavailable, message)
+        };
+        if keeps_heap {
+            let task = steps::task(shared, &execution, &bounds).await?;
+            Ok((shared.pool.take_for_heap().await.map_err(unavailable)?, Some(task)))
+        } else {
+            Ok((shared.pool.take().await.map_err(unavailable)?, None))
+        }
+    };
+    let prepared = tokio::select! {
         biased;
         () = stop.cancelled() => None,
-        taken = shared.pool.take() => Some(taken),
+        prepared = preparing => Some(prepared),
     };
-    let (outcome, ran) = match taken {
+    let (worker, task) = match prepared {
+        Some(Ok(prepared)) => prepared,
         // `finish` puts the cause in.
-        None => (Ok(None), None),
-        Some(Err(TakeError { reason })) => {
-            let message = format!("worker processes do not start: {reason}");
-            (Err(ErrorDetail::new(ErrorKind::Unavailable, message)), None)
+        None => {
+            running.end = Some(Ok(None));
+            return;
         }
-        Some(Ok(worker)) => {
-            let job = Job {
-                execution_id: execution.id().to_string(),
-                attempt: execution.lease().map_or(1, |lease| lease.attempt),
-                code: Arc::clone(&code),
-                limits: JobLimits {
-                    heap_bytes: bounds.heap_bytes,
-                    buffer_bytes: bounds.heap_bytes,
-                    console_bytes: bounds.console_bytes,
-                    cpu_secs: bounds.wall.as_secs() + CPU_GRACE_SECS,
-                },
-                heap: None,
-            };
-            let started = Instant::now();
-            let mut at_line_start = true;
-            let outcome = worker
-                .run(job, bounds.wall, stop, |event| match event {
-                    ConsoleEvent::Text(text) => {
-                        at_line_start = text.ends_with('\n');
-                        execution.append(text);
-                    }
-                    ConsoleEvent::Truncated => {
-                        if !at_line_start {
-                            execution.append("\n");
-                        }
-                        execution.append(&truncation_notice(bounds.console_bytes));
-                    }
-                })
-                .await;
-            (outcome, Some(started.elapsed()))
+        Some(Err(error)) => {
+            running.end = Some(Err(error));
+            return;
+        }
+    };
+    let job = Job {
+        execution_id: execution.id().to_string(),
+        attempt: execution.lease().map_or(1, |lease| lease.attempt),
+        code: Arc::clone(&code),
+        limits: JobLimits {
+            heap_bytes: bounds.heap_bytes,
+            buffer_bytes: bounds.heap_bytes,
+            console_bytes: bounds.console_bytes,
+            cpu_secs: bounds.wall.as_secs() + CPU_GRACE_SECS,
+        },
+        heap: None,
+    };
+    let mut at_line_start = true;
+    let console = |event: ConsoleEvent<'_>| match event {
+        ConsoleEvent::Text(text) => {
+            at_line_start = text.ends_with('\n');
+            execution.append(text);
+        }
+        ConsoleEvent::Truncated => {
+            if !at_line_start {
+                execution.append("\n");
+            }
+            execution.append(&truncation_notice(bounds.console_bytes));
+        }
+    };
+    let started = Instant::now();
+    let (outcome, kept) = match task {
+        None => (worker.run(job, bounds.wall, stop, console).await, None),
+        Some(task) => {
+            let base = task.base.clone();
+            match worker.run_keeping(job, task, bounds.wall, stop, console).await {
+                Ok((result, kept)) => (Ok(result), Some((base, kept))),
+                Err(error) => (Err(error), None),
+            }
+        }
+    };
+    running.ran = Some(started.elapsed());
+    let outcome = match kept {
+        // What was told to stop leaves nothing.
+        Some(_) if stop.is_cancelled() => outcome,
+        None => outcome,
+        Some((base, kept)) => {
+            // Another script has the processor meanwhile.
+            let storing = shared.storing.acquire().await;
+            drop(slot);
+            let left = steps::keep(shared, base, kept).await;
+            drop(storing);
+            match left {
+                Ok(left) => {
+                    running.left = Some(left);
+                    outcome
+                }
+                Err(error) => Err(error),
+            }
         }
     };
     let death = match &outcome {
@@ -93,7 +139,6 @@ async fn run(shared: &Arc<Shared>, queued: Queued) {
         _ => None,
     };
     running.end = Some(outcome);
-    running.ran = ran;
     if let Some(reason) = death {
         let hash = hash_of(&code, hash).await;
         tracing::info!(%hash, reason, "code killed a worker");
@@ -130,6 +175,7 @@ struct Running<'a> {
     execution: &'a Arc<Execution>,
     code_bytes: usize,
     end: Option<Outcome>,
+    left: Option<Left>,
     ran: Option<Duration>,
 }
 
@@ -139,6 +185,6 @@ impl Drop for Running<'_> {
         let end = self.end.take().unwrap_or_else(|| {
             Err(ErrorDetail::new(ErrorKind::WorkerCrashed, "The server failed to run the script"))
         });
-        self.shared.end(self.execution, end, self.ran);
+        self.shared.end(self.execution, end, self.left.take(), self.ran);
     }
 }

@@ -17,6 +17,7 @@ use super::console::{Console, Page};
 use super::model::{
     ErrorDetail, ErrorKind, ExecutionInfo, ExecutionSummary, OutputPage, RunResult, Status, rfc3339,
 };
+use crate::heaps::HeapId;
 
 /// Bytes a row costs besides its texts, for the retention budget.
 const ROW_BYTES: usize = 1024;
@@ -59,10 +60,12 @@ pub struct Lease {
     pub attempt: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     console: Console,
     stop: Option<StopCause>,
+    /// The heap it leaves if it completes.
+    heap: Option<HeapId>,
     end: Option<End>,
 }
 
@@ -112,7 +115,7 @@ impl Execution {
             accepted_at,
             idempotency_key,
             lease,
-            inner: Mutex::new(Inner { console: Console::default(), stop: None, end: None }),
+            inner: Mutex::new(Inner::default()),
             changed: watch::Sender::new(()),
             stop: CancellationToken::new(),
         }
@@ -206,6 +209,11 @@ impl Execution {
         self.changed.send_replace(());
     }
 
+    /// Notes the heap that it leaves if it completes.
+    pub fn set_heap(&self, heap: HeapId) {
+        self.inner.lock().heap = Some(heap);
+    }
+
     /// Ends it and returns the bytes it keeps, or `None` when it had ended before. A stop that was
     /// accepted takes precedence over `outcome`.
     pub fn finish(&self, outcome: Outcome) -> Option<usize> {
@@ -261,7 +269,10 @@ impl Execution {
                 Some(End { outcome: Ok(result), .. }) => Some(result.clone().unwrap_or_default()),
                 _ => None,
             },
-            heap: None,
+            heap: match &inner.end {
+                Some(End { outcome: Ok(_), .. }) => inner.heap.map(|heap| heap.to_string()),
+                _ => None,
+            },
             fs: None,
             error: detail.as_ref().map(ErrorDetail::text),
             error_detail: detail,
@@ -290,6 +301,7 @@ impl Execution {
             status: info.status,
             output: self.output(),
             result: info.result,
+            heap: info.heap,
             error: info.error,
             error_detail: info.error_detail,
         }

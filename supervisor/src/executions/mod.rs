@@ -22,6 +22,7 @@ pub mod model;
 mod quarantine;
 mod queue;
 mod registry;
+mod steps;
 mod submit;
 mod wait;
 
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use mcp_v8_cluster::command::Base;
 use mcp_v8_cluster::node::Node;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
@@ -37,15 +39,18 @@ use uuid::Uuid;
 
 pub use self::console::Page;
 pub use self::execution::{Execution, Outcome, PageBy, StopCause};
-use self::ledger::Ledger;
+use self::ledger::{Ledger, Step, Submission};
+pub use self::ledger::{ms, time};
 use self::model::{ExecutionList, QuarantineList, Status};
 use self::quarantine::{CodeHash, Quarantine};
 pub use self::quarantine::{LiftError, Refusal};
 use self::queue::{Queue, Queued};
 use self::registry::{KeyLookup, Registry};
-pub use self::submit::{Bounds, Submit, SubmitError, check_range};
+use self::steps::Left;
+pub use self::submit::{Bounds, KeepHeaps, Submit, SubmitError, check_range, check_session};
 pub use self::wait::{CancelOnDrop, Wait};
-use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX};
+use crate::heaps::Heaps;
+use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STORING_PER_SLOT};
 use crate::metrics;
 use crate::pool::Pool;
 
@@ -60,6 +65,8 @@ pub struct Settings {
     pub timeout_secs: u64,
     /// Console budget, in bytes.
     pub console_bytes: u64,
+    /// Which executions leave a heap. None do where nothing is replicated.
+    pub keep_heaps: KeepHeaps,
 }
 
 /// Why an execution could not be cancelled.
@@ -103,6 +110,8 @@ struct Shared {
     queue: Queue,
     quarantine: Quarantine,
     slots: Arc<Semaphore>,
+    /// Held by who stores the heap of a script whose slot is free again.
+    storing: Semaphore,
     /// Absent where nothing is kept.
     ledger: Option<Ledger>,
     /// Whether the server stops.
@@ -116,8 +125,9 @@ struct Shared {
 }
 
 impl Executions {
-    /// Starts the dispatcher on the current runtime.
-    pub fn start(settings: Settings, pool: Pool, node: Option<Node>) -> Self {
+    /// Starts the dispatcher on the current runtime. With a node executions are replicated; its heaps
+    /// come with it.
+    pub fn start(settings: Settings, pool: Pool, node: Option<(Node, Heaps)>) -> Self {
         let shared = Arc::new(Shared {
             settings,
             pool,
@@ -125,7 +135,8 @@ impl Executions {
             queue: Queue::default(),
             quarantine: Quarantine::default(),
             slots: Arc::new(Semaphore::new(settings.concurrent_max)),
-            ledger: node.map(Ledger::new),
+            storing: Semaphore::new(STORING_PER_SLOT * settings.concurrent_max),
+            ledger: node.map(|(node, heaps)| Ledger::new(node, heaps)),
             closing: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             hurry: CancellationToken::new(),
@@ -151,10 +162,20 @@ impl Executions {
     async fn admit(&self, submit: Submit) -> Result<Arc<Execution>, SubmitError> {
         submit.check()?;
         let shared = &self.shared;
+        let keep = match shared.ledger {
+            Some(_) => shared.settings.keep_heaps,
+            None => KeepHeaps::Never,
+        };
+        let keeps_heap = submit.keeps_heap(keep)?;
         let digest = match submit.idempotency_key {
             Some(_) => Some(submit.digest().await),
             None => None,
         };
+        let step = keeps_heap.then(|| Step {
+            session: submit.session,
+            base: submit.heap.map_or(Base::Head, |heap| Base::Heap(heap.0)),
+            tags: submit.tags,
+        });
         let code = Arc::new(submit.code);
         let armed = shared.quarantine.is_armed(SystemTime::now());
         let hash = if armed { Some(CodeHash::of(&code).await) } else { None };
@@ -165,7 +186,8 @@ impl Executions {
             if let Some(first) = ledger::find(shared, key.as_ref()).await? {
                 return Ok(first);
             }
-            return ledger::submit(self, code, hash, bounds, key).await;
+            let submission = Submission { code, hash, bounds, key, step };
+            return ledger::submit(self, submission).await;
         }
         let mut registry = shared.registry.lock();
         if let (Some(key), Some(digest)) = (&submit.idempotency_key, &digest) {
@@ -182,7 +204,8 @@ impl Executions {
         self.check_open(hash)?;
         let bounds = self.bounds(submit.heap_memory_max_mb, submit.execution_timeout_secs);
         let execution = Arc::new(Execution::new(Uuid::now_v7(), submit.idempotency_key));
-        let queued = Queued { execution: Arc::clone(&execution), code, hash, bounds };
+        let queued =
+            Queued { execution: Arc::clone(&execution), code, hash, bounds, keeps_heap: false };
         // Counted before it can run, and all of it under the registry's lock: a drain sees either
         // this execution or a refusal.
         shared.active.send_modify(|active| *active += 1);
@@ -303,7 +326,7 @@ impl Executions {
         }
         execution.request_stop(cause)?;
         if self.shared.queue.remove(execution.id()) {
-            self.shared.end(execution, Err(cause.detail()), None);
+            self.shared.end(execution, Err(cause.detail()), None, None);
         }
         Ok(())
     }
@@ -343,12 +366,20 @@ impl Executions {
 
 impl Shared {
     /// Ends an execution that ran here: at once, or once that is committed.
-    fn end(self: &Arc<Self>, execution: &Arc<Execution>, outcome: Outcome, ran: Option<Duration>) {
+    fn end(
+        self: &Arc<Self>,
+        execution: &Arc<Execution>,
+        outcome: Outcome,
+        left: Option<Left>,
+        ran: Option<Duration>,
+    ) {
         if self.ledger.is_none() {
             return self.finish(execution, outcome, ran);
         }
         let (shared, execution) = (Arc::clone(self), Arc::clone(execution));
-        tokio::spawn(async move { ledger::complete(&shared, &execution, outcome, ran).await });
+        tokio::spawn(
+            async move { ledger::complete(&shared, &execution, outcome, left, ran).await },
+        );
     }
 
     fn finish(&self, execution: &Execution, outcome: Outcome, ran: Option<Duration>) {

@@ -59,6 +59,8 @@ pub enum ErrorKind {
     HeapTooLarge,
     /// The heap to begin with cannot be used. No line of the script has run.
     HeapNotRestored,
+    /// The session was put elsewhere while the script ran. Its heap is not kept.
+    SessionMoved,
     /// The wall clock limit was reached.
     TimedOut,
     /// The caller cancelled.
@@ -172,7 +174,8 @@ pub struct ExecutionInfo {
     pub status: Status,
     /// The value of the default export or the last expression, as text; null until it completed.
     pub result: Option<String>,
-    /// Hash of the heap it left; null while heaps are not kept.
+    /// Hash of the heap it left, for `heap` of a later script; null while it runs, when it failed, and
+    /// where it left none.
     pub heap: Option<String>,
     /// Always null; kept for existing clients.
     pub fs: Option<String>,
@@ -210,6 +213,9 @@ pub struct RunResult {
     /// The value of the default export or the last expression, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+    /// Hash of the heap it left, for `heap` of a later script.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heap: Option<String>,
     /// The error, when the script failed: message, stack and place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -4,11 +4,13 @@
 //! * Bounded by [`QUEUE_DEPTH_MAX`] entries, and by [`QUEUE_CODE_BYTES_MAX`] bytes of code that
 //!   wait or run. What does not fit is refused at once.
 //! * A waiting execution can be taken out at any time.
+//! * A step of a session waits aside until its turn; then it goes to the end of those that wait for a
+//!   worker.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -28,15 +30,26 @@ pub struct Queued {
     pub hash: Option<CodeHash>,
     /// Its limits.
     pub bounds: Bounds,
+    /// Whether it keeps its heap.
+    pub keeps_heap: bool,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<Queued>,
+    /// What waits for its turn in a session.
+    aside: HashMap<Uuid, Queued>,
     /// Places kept for executions that are being committed.
     reserved: usize,
     /// Bytes of code waiting and running.
     code_bytes: usize,
+}
+
+impl Inner {
+    /// Executions that wait, whatever for, and places that are kept for more.
+    fn taken(&self) -> usize {
+        self.waiting.len() + self.aside.len() + self.reserved
+    }
 }
 
 /// The queue.
@@ -54,7 +67,7 @@ impl Queue {
     pub fn reserve(&self, code_bytes: usize) -> Result<(), usize> {
         let mut inner = self.inner.lock();
         let bytes = inner.code_bytes + code_bytes;
-        let waiting = inner.waiting.len() + inner.reserved;
+        let waiting = inner.taken();
         if waiting >= QUEUE_DEPTH_MAX || bytes > QUEUE_CODE_BYTES_MAX {
             return Err(waiting);
         }
@@ -70,19 +83,45 @@ impl Queue {
         inner.reserved -= 1;
     }
 
-    /// Adds an execution that has a place.
+    /// Adds an execution that has a place. One that keeps its heap waits aside.
     pub fn push_reserved(&self, queued: Queued) {
         let mut inner = self.inner.lock();
         inner.reserved -= 1;
+        self.put(inner, queued);
+    }
+
+    /// Adds an execution whatever waits: one that the cluster has given to this node. One that keeps
+    /// its heap waits aside.
+    pub fn push_always(&self, queued: Queued) {
+        let mut inner = self.inner.lock();
+        inner.code_bytes += queued.code.len();
+        self.put(inner, queued);
+    }
+
+    fn put(&self, mut inner: MutexGuard<'_, Inner>, queued: Queued) {
+        if queued.keeps_heap {
+            inner.aside.insert(queued.execution.id(), queued);
+            return;
+        }
         inner.waiting.push_back(queued);
         drop(inner);
         self.filled.notify_one();
     }
 
-    /// Adds an execution whatever waits: one that the cluster has given to this node.
-    pub fn push_always(&self, queued: Queued) {
+    /// Whether an execution waits aside.
+    pub fn is_aside(&self, id: Uuid) -> bool {
+        self.inner.lock().aside.contains_key(&id)
+    }
+
+    /// Those that wait aside.
+    pub fn aside(&self) -> Vec<Uuid> {
+        self.inner.lock().aside.keys().copied().collect()
+    }
+
+    /// Lets an execution that waits aside wait for a worker.
+    pub fn admit(&self, id: Uuid) {
         let mut inner = self.inner.lock();
-        inner.code_bytes += queued.code.len();
+        let Some(queued) = inner.aside.remove(&id) else { return };
         inner.waiting.push_back(queued);
         drop(inner);
         self.filled.notify_one();
@@ -95,7 +134,7 @@ impl Queue {
     pub fn push(&self, queued: Queued) -> Result<(), usize> {
         let mut inner = self.inner.lock();
         let code_bytes = inner.code_bytes + queued.code.len();
-        let waiting = inner.waiting.len() + inner.reserved;
+        let waiting = inner.taken();
         if waiting >= QUEUE_DEPTH_MAX || code_bytes > QUEUE_CODE_BYTES_MAX {
             return Err(waiting);
         }
@@ -121,6 +160,10 @@ impl Queue {
     /// Takes a waiting execution out; `false` when it does not wait.
     pub fn remove(&self, id: Uuid) -> bool {
         let mut inner = self.inner.lock();
+        if let Some(queued) = inner.aside.remove(&id) {
+            inner.code_bytes -= queued.code.len();
+            return true;
+        }
         let Some(at) = inner.waiting.iter().position(|queued| queued.execution.id() == id) else {
             return false;
         };
@@ -130,10 +173,11 @@ impl Queue {
         true
     }
 
-    /// Executions that wait, in order of acceptance.
+    /// Executions that wait, in order of acceptance, and behind them those that wait aside.
     pub fn waiting(&self) -> Vec<Arc<Execution>> {
         let inner = self.inner.lock();
-        inner.waiting.iter().map(|queued| Arc::clone(&queued.execution)).collect()
+        let waiting = inner.waiting.iter().chain(inner.aside.values());
+        waiting.map(|queued| Arc::clone(&queued.execution)).collect()
     }
 
     /// Gives the bytes of an execution back that came out of [`Queue::next`].
@@ -143,7 +187,8 @@ impl Queue {
 
     /// Executions that wait.
     pub fn depth(&self) -> usize {
-        self.inner.lock().waiting.len()
+        let inner = self.inner.lock();
+        inner.waiting.len() + inner.aside.len()
     }
 }
 
@@ -158,7 +203,48 @@ mod tests {
             code: "x".repeat(code_bytes).into(),
             hash: None,
             bounds: Bounds { wall: Duration::from_secs(1), heap_bytes: 1, console_bytes: 1 },
+            keeps_heap: false,
         }
+    }
+
+    fn step(code_bytes: usize) -> Queued {
+        Queued { keeps_heap: true, ..queued(code_bytes) }
+    }
+
+    #[tokio::test]
+    async fn a_step_waits_aside_until_it_is_admitted() {
+        let queue = Queue::default();
+        let (first, other) = (step(3), queued(4));
+        let (id, other_id) = (first.execution.id(), other.execution.id());
+        queue.push_always(first);
+        queue.push_always(other);
+        assert_eq!(queue.next().await.execution.id(), other_id, "it passes one that waits aside");
+        assert!(queue.is_aside(id) && queue.depth() == 1 && queue.waiting().len() == 1);
+        queue.admit(id);
+        queue.admit(id);
+        assert!(!queue.is_aside(id));
+        assert_eq!(queue.next().await.execution.id(), id);
+        assert_eq!(queue.depth(), 0);
+    }
+
+    #[test]
+    fn what_waits_aside_takes_a_place_and_can_be_taken_out() {
+        let queue = Queue::default();
+        let ids: Vec<Uuid> = (0..QUEUE_DEPTH_MAX)
+            .map(|_| {
+                queue.reserve(1).unwrap();
+                let step = step(1);
+                let id = step.execution.id();
+                queue.push_reserved(step);
+                id
+            })
+            .collect();
+        assert_eq!(queue.reserve(1), Err(QUEUE_DEPTH_MAX));
+        assert!(queue.remove(ids[0]) && !queue.remove(ids[0]));
+        assert_eq!(queue.reserve(1), Ok(()));
+        queue.unreserve(1);
+        ids[1..].iter().for_each(|id| assert!(queue.remove(*id)));
+        assert_eq!((queue.depth(), queue.inner.lock().code_bytes), (0, 0));
     }
 
     #[tokio::test]

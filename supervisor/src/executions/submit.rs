@@ -1,11 +1,15 @@
 //! What a caller asks for, checked once for every transport.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mcp_v8_cluster::codec::encode;
+use mcp_v8_cluster::limits::{SESSION_NAME_BYTES_MAX, SESSIONS_MAX, TAGS_BYTES_MAX, TAGS_MAX};
 use sha2::{Digest as _, Sha256};
 
 use super::quarantine::Refusal;
 use super::registry::Digest;
+use crate::heaps::HeapId;
 use crate::limits::{
     CODE_BYTES_MAX, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN, HASH_INLINE_BYTES_MAX,
     HEAP_MB_MAX, HEAP_MB_MIN, IDEMPOTENCY_KEY_BYTES_MAX,
@@ -22,6 +26,23 @@ pub struct Submit {
     pub execution_timeout_secs: Option<u64>,
     /// A retry with the same key and the same submission finds the first execution.
     pub idempotency_key: Option<String>,
+    /// The session whose next step it is.
+    pub session: Option<String>,
+    /// The heap to begin with, instead of where the session stands.
+    pub heap: Option<HeapId>,
+    /// Tags of the heap it leaves.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Which executions leave a heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepHeaps {
+    /// None; whoever asks for it is refused.
+    Never,
+    /// Those that name a session, a heap or tags.
+    WhereAsked,
+    /// All.
+    Always,
 }
 
 /// Why a submission was not accepted.
@@ -38,6 +59,14 @@ pub enum SubmitError {
     /// The key belongs to another submission.
     #[error("`idempotency_key` was used before with other code or limits: use a new key")]
     KeyConflict,
+    /// There is no such heap.
+    #[error("`heap` {0}: there is no such heap, or nothing names it any more")]
+    NoHeap(HeapId),
+    /// There are too many sessions.
+    #[error(
+        "`session` would be one more than the {SESSIONS_MAX} that are kept: delete one, or go on in one"
+    )]
+    TooManySessions,
     /// The queue is full.
     #[error("overloaded: {waiting} executions are waiting; try again in a moment")]
     Overloaded {
@@ -59,6 +88,34 @@ pub enum SubmitError {
     /// The code killed workers.
     #[error(transparent)]
     Quarantined(#[from] Refusal),
+}
+
+/// Refuses what is no name of a session.
+///
+/// # Errors
+/// [`SubmitError::Invalid`].
+pub fn check_session(field: &'static str, name: &str) -> Result<(), SubmitError> {
+    let problem = if name.is_empty() || name.len() > SESSION_NAME_BYTES_MAX {
+        format!("is {} bytes; accepted: 1 to {SESSION_NAME_BYTES_MAX}", name.len())
+    } else if name.chars().any(char::is_control) {
+        "has a control character; accepted: any other text".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(SubmitError::Invalid { field, problem })
+}
+
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), SubmitError> {
+    let bytes: usize = tags.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if tags.len() <= TAGS_MAX && bytes <= TAGS_BYTES_MAX {
+        return Ok(());
+    }
+    let (field, count) = ("tags", tags.len());
+    let problem = format!(
+        "has {count} tags and {bytes} bytes of keys and values; accepted: {TAGS_MAX} and \
+         {TAGS_BYTES_MAX}"
+    );
+    Err(SubmitError::Invalid { field, problem })
 }
 
 /// Refuses a number outside `min..=max`.
@@ -97,6 +154,10 @@ impl Submit {
             let (min, max) = (EXECUTION_TIMEOUT_SECS_MIN, EXECUTION_TIMEOUT_SECS_MAX);
             check_range("execution_timeout_secs", secs, min, max, " seconds")?;
         }
+        if let Some(session) = &self.session {
+            check_session("session", session)?;
+        }
+        check_tags(&self.tags)?;
         match &self.idempotency_key {
             Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX => {
                 let bytes = key.len();
@@ -107,11 +168,40 @@ impl Submit {
         }
     }
 
+    /// Whether its heap is kept, where `keep` is what the server keeps.
+    ///
+    /// # Errors
+    /// [`SubmitError::Invalid`] for what asks for a heap where none is kept.
+    pub fn keeps_heap(&self, keep: KeepHeaps) -> Result<bool, SubmitError> {
+        let asked = [
+            ("session", self.session.is_some()),
+            ("heap", self.heap.is_some()),
+            ("tags", !self.tags.is_empty()),
+        ];
+        let asked = asked.into_iter().find(|(_, asked)| *asked);
+        match (keep, asked) {
+            (KeepHeaps::Never, Some((field, _))) => {
+                let problem = "cannot be kept: this server was started with --stateless or \
+                               --heap-store=none; leave it out, or ask a server that keeps heaps";
+                Err(SubmitError::Invalid { field, problem: problem.to_owned() })
+            }
+            (KeepHeaps::Never, None) => Ok(false),
+            (KeepHeaps::WhereAsked, asked) => Ok(asked.is_some()),
+            (KeepHeaps::Always, _) => Ok(true),
+        }
+    }
+
     /// The digest that makes two submissions under one key the same.
     pub async fn digest(&self) -> Digest {
         let (heap, timeout) = (self.heap_memory_max_mb, self.execution_timeout_secs);
+        // Nothing for one without a heap: its digest is what it was before there were any.
+        let mut keeping = Vec::new();
+        if self.session.is_some() || self.heap.is_some() || !self.tags.is_empty() {
+            keeping = encode(&(&self.session, self.heap.map(|heap| heap.0), &self.tags));
+        }
         let hash = move |code: &str| -> Digest {
             let mut hasher = Sha256::new();
+            hasher.update(&keeping);
             for limit in [heap, timeout] {
                 hasher.update([u8::from(limit.is_some())]);
                 hasher.update(limit.unwrap_or_default().to_le_bytes());
@@ -185,6 +275,36 @@ mod tests {
     }
 
     #[test]
+    fn a_session_and_tags_pass_at_their_bounds_and_fail_one_past_them() {
+        let session = |name: String| field(&Submit { session: Some(name), ..submit() });
+        assert_eq!(session("s".repeat(SESSION_NAME_BYTES_MAX)), None);
+        assert_eq!(session("s".repeat(SESSION_NAME_BYTES_MAX + 1)), Some("session"));
+        assert_eq!((session(String::new()), session("ä ö/ü".to_owned())), (Some("session"), None));
+        assert_eq!(session("a\0b".to_owned()), Some("session"));
+        let tags = |count: usize, bytes: usize| {
+            let mut tags: BTreeMap<_, _> =
+                (0..count).map(|n| (format!("{n:02}"), String::new())).collect();
+            tags.insert("00".to_owned(), "v".repeat(bytes - 2 * count));
+            field(&Submit { tags, ..submit() })
+        };
+        assert_eq!(tags(TAGS_MAX, TAGS_BYTES_MAX), None);
+        assert_eq!(tags(TAGS_MAX + 1, TAGS_BYTES_MAX), Some("tags"));
+        assert_eq!(tags(TAGS_MAX, TAGS_BYTES_MAX + 1), Some("tags"));
+    }
+
+    #[test]
+    fn heaps_are_kept_where_they_are_asked_for_always_or_never() {
+        let plain = submit();
+        let asked = Submit { session: Some("s".to_owned()), ..submit() };
+        assert_eq!(plain.keeps_heap(KeepHeaps::Never), Ok(false));
+        let refused = asked.keeps_heap(KeepHeaps::Never).unwrap_err().to_string();
+        assert!(refused.starts_with("`session` cannot be kept"), "{refused}");
+        assert_eq!(plain.keeps_heap(KeepHeaps::WhereAsked), Ok(false));
+        assert_eq!(asked.keeps_heap(KeepHeaps::WhereAsked), Ok(true));
+        assert_eq!(plain.keeps_heap(KeepHeaps::Always), Ok(true));
+    }
+
+    #[test]
     fn an_error_names_the_field_and_what_is_accepted() {
         let error = Submit { execution_timeout_secs: Some(301), ..submit() }.check().unwrap_err();
         assert_eq!(
@@ -199,6 +319,13 @@ mod tests {
         assert_eq!(one, submit().digest().await);
         let other = Submit { heap_memory_max_mb: Some(0), ..submit() };
         assert_ne!(one, other.digest().await);
+        let submit_to = |session: &str| Submit { session: Some(session.to_owned()), ..submit() };
+        assert_ne!(one, submit_to("a").digest().await);
+        assert_ne!(submit_to("b").digest().await, submit_to("a").digest().await);
+        let from = Submit { heap: Some(HeapId([1; 32])), ..submit_to("a") };
+        assert_ne!(from.digest().await, submit_to("a").digest().await);
+        let tagged = Submit { tags: [("k".to_owned(), "v".to_owned())].into(), ..submit() };
+        assert_ne!(tagged.digest().await, one);
         let long =
             |c: char| Submit { code: c.to_string().repeat(HASH_INLINE_BYTES_MAX + 1), ..submit() };
         assert_ne!(long('a').digest().await, long('b').digest().await);

@@ -84,6 +84,18 @@ pub enum BlobError {
     Hash,
 }
 
+impl BlobError {
+    /// Whether another copy of the heap may be better.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::NoHeader { .. } | Self::Magic | Self::Mac | Self::Length { .. } | Self::Hash => {
+                true
+            }
+            Self::Format { .. } | Self::V8Version { .. } | Self::Engine => false,
+        }
+    }
+}
+
 /// What a header says. Its MAC was right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {

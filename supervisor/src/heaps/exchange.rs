@@ -189,6 +189,11 @@ impl Exchange {
         Some(encode(&answer))
     }
 
+    /// The answer of a node that cannot do what it is asked.
+    pub fn cannot(problem: &str) -> Vec<u8> {
+        encode(&Answer::Failed(problem.to_owned()))
+    }
+
     async fn take(
         &self,
         heap: HeapId,

@@ -12,6 +12,7 @@
 pub mod blob;
 pub mod exchange;
 mod file;
+mod keeper;
 mod key;
 pub mod store;
 
@@ -23,6 +24,7 @@ use mcp_v8_protocol::HeapEngine;
 
 pub use self::blob::{BlobError, HEADER_BYTES, Header};
 pub use self::file::{FileError, HeapFile, HeapSink, Mapped};
+pub use self::keeper::{Heaps, HeapsError};
 pub use self::key::HeapKey;
 
 /// The name of a heap: the SHA-256 of its bytes.

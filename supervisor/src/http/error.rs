@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::executions::{LiftError, LookupError, SubmitError};
+use crate::sessions::SessionError;
 
 /// The body of every error.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -49,7 +50,8 @@ impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {
         let status = match error {
             SubmitError::Invalid { .. } => StatusCode::BAD_REQUEST,
-            SubmitError::KeyConflict => StatusCode::CONFLICT,
+            SubmitError::NoHeap(_) => StatusCode::NOT_FOUND,
+            SubmitError::KeyConflict | SubmitError::TooManySessions => StatusCode::CONFLICT,
             // The request is well formed and its caller may do this; it is the code itself that is
             // not processed, and other code would be. 403 is for who asks, 409 for what exists.
             SubmitError::Quarantined(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -57,6 +59,19 @@ impl From<SubmitError> for ApiError {
             | SubmitError::Unavailable { .. }
             | SubmitError::Cluster(_)
             | SubmitError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        let status = match error {
+            SessionError::Invalid(error) => return error.into(),
+            SessionError::NotKept | SessionError::TooManyTags => StatusCode::BAD_REQUEST,
+            SessionError::NoSession(_) | SessionError::NoHeap(_) => StatusCode::NOT_FOUND,
+            SessionError::Exists(_) | SessionError::Busy(_) => StatusCode::CONFLICT,
+            SessionError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

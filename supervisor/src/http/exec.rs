@@ -3,6 +3,8 @@
 //! JSON in, or the raw script as the body with its options in the query. 202 with the id at once;
 //! with `?wait=S` 200 with everything once it has ended.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -17,7 +19,8 @@ use super::error::{ApiError, ErrorBody};
 use crate::app::SharedApp;
 use crate::executions::model::{ExecutionWithOutput, Status};
 use crate::executions::{CancelOnDrop, Submit, Wait};
-use crate::requests::{Later, json_error, refuse_later, session_header};
+use crate::requests::{json_error, session_of, tags_of};
+use crate::sessions::heap_id;
 
 /// A script and its options.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -31,12 +34,14 @@ pub struct ExecRequest {
     /// Wall clock limit in seconds.
     #[schema(minimum = 1, maximum = 300)]
     execution_timeout_secs: Option<u64>,
-    #[schema(ignore)]
-    heap: Later,
-    #[schema(ignore)]
-    session: Later,
-    #[schema(ignore)]
-    tags: Later,
+    /// Go on in this session, which is made if there is none of that name. Default: the header
+    /// X-MCP-Session-Id.
+    #[schema(min_length = 1, max_length = 256)]
+    session: Option<String>,
+    /// Begin with this heap, 64 hexadecimal digits, instead of where the session stands.
+    heap: Option<String>,
+    /// Tags of the heap that the script leaves.
+    tags: Option<BTreeMap<String, String>>,
 }
 
 /// Options in the query.
@@ -50,12 +55,12 @@ pub struct ExecQuery {
     heap_memory_max_mb: Option<u64>,
     /// With a raw body: wall clock limit in seconds.
     execution_timeout_secs: Option<u64>,
-    #[param(ignore)]
-    heap: Later,
-    #[param(ignore)]
-    session: Later,
-    #[param(ignore)]
-    tags: Later,
+    /// With a raw body: the session to go on in.
+    session: Option<String>,
+    /// With a raw body: the heap to begin with, 64 hexadecimal digits.
+    heap: Option<String>,
+    /// With a raw body: tags of the heap that the script leaves, a JSON object of texts.
+    tags: Option<String>,
 }
 
 /// The id of an accepted script.
@@ -72,6 +77,7 @@ pub struct ExecAccepted {
     tag = "executions",
     params(
         ExecQuery,
+        ("X-MCP-Session-Id" = Option<String>, Header, description = "The session, unless the request names one"),
         ("Idempotency-Key" = Option<String>, Header, description = "A retry with the same key and the same request finds the first execution"),
     ),
     request_body(
@@ -85,6 +91,7 @@ pub struct ExecAccepted {
         (status = 200, description = "It ended within `wait`", body = ExecutionWithOutput),
         (status = 202, description = "Accepted; with `wait`, it still runs", body = ExecAccepted),
         (status = 400, description = "Malformed request", body = ErrorBody),
+        (status = 404, description = "There is no such heap to begin with", body = ErrorBody),
         (status = 409, description = "The key was used for another request", body = ErrorBody),
         (status = 415, description = "Multipart body", body = ErrorBody),
         (status = 422, description = "The code killed workers and is quarantined", body = ErrorBody),
@@ -99,7 +106,6 @@ pub async fn exec(
 ) -> Result<Response, ApiError> {
     let Query(query) = query?;
     let wait = Wait::seconds("wait", query.wait.unwrap_or(0))?;
-    session_header(&headers)?;
     let (submit, wait_given) = (submit(&query, &headers, body).await?, query.wait.is_some());
     // A caller with a key can come back for the answer; one without it is the only one to know.
     let orphaned_by_drop = wait_given && submit.idempotency_key.is_none();
@@ -132,8 +138,6 @@ async fn submit(query: &ExecQuery, headers: &HeaderMap, body: Body) -> Result<Su
             "multipart bodies are not accepted: send JSON, or the script itself as the body";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
-    let ExecQuery { heap, session, tags, .. } = query;
-    refuse_later([("heap", heap), ("session", session), ("tags", tags)])?;
     let body = body::read(body).await?;
     let idempotency_key = headers
         .get("idempotency-key")
@@ -141,8 +145,11 @@ async fn submit(query: &ExecQuery, headers: &HeaderMap, body: Body) -> Result<Su
         .transpose()
         .map_err(|_| ApiError::bad_request("Idempotency-Key: only visible ASCII is accepted"))?;
     let submit = if content_type == "application/json" || content_type.ends_with("+json") {
-        if query.heap_memory_max_mb.is_some() || query.execution_timeout_secs.is_some() {
-            let message = "query: limits in the query go with a raw body; put them into the JSON";
+        let ExecQuery { heap_memory_max_mb, execution_timeout_secs, session, heap, tags, .. } =
+            query;
+        let limits = heap_memory_max_mb.is_some() || execution_timeout_secs.is_some();
+        if limits || session.is_some() || heap.is_some() || tags.is_some() {
+            let message = "query: options in the query go with a raw body; put them into the JSON";
             return Err(ApiError::bad_request(message));
         }
         from_json(&body)?
@@ -152,9 +159,16 @@ async fn submit(query: &ExecQuery, headers: &HeaderMap, body: Body) -> Result<Su
             heap_memory_max_mb: query.heap_memory_max_mb,
             execution_timeout_secs: query.execution_timeout_secs,
             idempotency_key: None,
+            session: query.session.clone(),
+            heap: query.heap.as_deref().map(|heap| heap_id("heap", heap)).transpose()?,
+            tags: query.tags.as_deref().map(tags_of).transpose()?.unwrap_or_default(),
         }
     };
-    Ok(Submit { idempotency_key, ..submit })
+    let session = match submit.session {
+        Some(named) => Some(named),
+        None => session_of(headers)?,
+    };
+    Ok(Submit { idempotency_key, session, ..submit })
 }
 
 fn from_json(body: &Bytes) -> Result<Submit, ApiError> {
@@ -162,13 +176,15 @@ fn from_json(body: &Bytes) -> Result<Submit, ApiError> {
     let request: ExecRequest = serde_path_to_error::deserialize(&mut json)
         .map_err(|error| ApiError::bad_request(json_error("body", &error)))?;
     json.end().map_err(|error| ApiError::bad_request(format!("body: {error}")))?;
-    let ExecRequest { heap, session, tags, .. } = &request;
-    refuse_later([("heap", heap), ("session", session), ("tags", tags)])?;
+    let heap = request.heap.as_deref().map(|heap| heap_id("heap", heap)).transpose()?;
     Ok(Submit {
         code: request.code,
         heap_memory_max_mb: request.heap_memory_max_mb,
         execution_timeout_secs: request.execution_timeout_secs,
         idempotency_key: None,
+        session: request.session,
+        heap,
+        tags: request.tags.unwrap_or_default(),
     })
 }
 

@@ -1,22 +1,19 @@
-//! `/api/heaps/{hash}/tags`: labels of a heap, replicated, the same on every node.
+//! `/api/heaps`: what is stored, and its tags; the same on every node.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use mcp_v8_cluster::command::{Command, DeleteHeapTags, Reply, SetHeapTags};
-use mcp_v8_cluster::hex;
-use mcp_v8_cluster::limits::{TAGS_BYTES_MAX, TAGS_MAX};
-use mcp_v8_cluster::node::{Node, ProposeError};
-use mcp_v8_cluster::state::heaps;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 use super::error::{ApiError, ErrorBody};
-use crate::app::{App, SharedApp};
+use super::sessions::Done;
+use crate::app::SharedApp;
+use crate::heaps::HeapId;
+use crate::requests::tags_of;
+use crate::sessions::{HeapInfo, TaggedHeaps, heap_id};
 
 /// Tags of a heap.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -26,43 +23,53 @@ pub struct Tags {
     tags: BTreeMap<String, String>,
 }
 
-/// That it worked.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Done {
-    ok: bool,
-}
-
 type Hash = Result<Path<String>, PathRejection>;
 
-fn node(app: &App) -> Result<&Node, ApiError> {
-    app.node.as_ref().ok_or_else(|| {
-        ApiError::bad_request("this server keeps nothing (--stateless), so there are no heaps")
-    })
-}
-
-fn heap(hash: Hash) -> Result<[u8; 32], ApiError> {
+fn heap(hash: Hash) -> Result<HeapId, ApiError> {
     let Path(text) = hash?;
-    hex::decode_array(text.as_bytes())
-        .ok_or_else(|| ApiError::bad_request("path: a heap is 64 hexadecimal digits"))
+    Ok(heap_id("hash", &text)?)
 }
 
-fn unavailable(error: &dyn std::fmt::Display) -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+/// Look at a stored heap
+#[utoipa::path(
+    get, path = "/api/heaps/{hash}", tag = "heaps",
+    params(("hash" = String, Path, description = "The heap, 64 hexadecimal digits")),
+    responses(
+        (status = 200, body = HeapInfo),
+        (status = 400, description = "Not a hash", body = ErrorBody),
+        (status = 404, description = "There is no such heap", body = ErrorBody),
+        (status = 503, description = "The cluster has no majority", body = ErrorBody),
+    )
+)]
+pub async fn get(State(app): State<SharedApp>, hash: Hash) -> Result<Json<HeapInfo>, ApiError> {
+    Ok(Json(app.sessions()?.heap(heap(hash)?).await?))
 }
 
-async fn commit(node: &Node, command: Command) -> Result<Json<Done>, ApiError> {
-    let proposed = node.propose(command).await.map_err(|error| match error {
-        ProposeError::TooLong(_) => ApiError::bad_request(format!("body: {error}")),
-        error => unavailable(&error),
-    })?;
-    match proposed.reply {
-        Reply::Done => Ok(Json(Done { ok: true })),
-        Reply::TooManyTags => Err(ApiError::bad_request(format!(
-            "`tags`: with those it has the heap would have too many; accepted: {TAGS_MAX} tags and \
-             {TAGS_BYTES_MAX} bytes of keys and values"
-        ))),
-        other => Err(unavailable(&format!("{other:?}"))),
-    }
+/// Which heaps to find.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FindQuery {
+    /// The tags they have, whatever others: a JSON object of texts.
+    #[param(example = r#"{"stage":"clean"}"#)]
+    tags: String,
+}
+
+/// Find heaps by their tags
+#[utoipa::path(
+    get, path = "/api/heaps", tag = "heaps", params(FindQuery),
+    responses(
+        (status = 200, body = TaggedHeaps),
+        (status = 400, description = "Not a JSON object of texts", body = ErrorBody),
+        (status = 503, description = "The cluster has no majority", body = ErrorBody),
+    )
+)]
+pub async fn find(
+    State(app): State<SharedApp>,
+    query: Result<Query<FindQuery>, QueryRejection>,
+) -> Result<Json<TaggedHeaps>, ApiError> {
+    let Query(FindQuery { tags }) = query?;
+    Ok(Json(app.sessions()?.tagged(tags_of(&tags)?).await?))
 }
 
 /// Read the tags of a heap
@@ -76,10 +83,7 @@ async fn commit(node: &Node, command: Command) -> Result<Json<Done>, ApiError> {
     )
 )]
 pub async fn get_tags(State(app): State<SharedApp>, hash: Hash) -> Result<Json<Tags>, ApiError> {
-    let heap = heap(hash)?;
-    let node = node(&app)?;
-    node.barrier().await.map_err(|error| unavailable(&error))?;
-    let tags = heaps::tags(&node.rows(), &heap).map_err(|error| unavailable(&error))?;
+    let tags = app.sessions()?.tags(heap(hash)?).await?;
     Ok(Json(Tags { tags }))
 }
 
@@ -102,8 +106,8 @@ pub async fn set_tags(
     let heap = heap(hash)?;
     let Json(Tags { tags }) =
         body.map_err(|error| ApiError::bad_request(format!("body: {}", error.body_text())))?;
-    let command = SetHeapTags { id: Uuid::now_v7(), heap, tags };
-    commit(node(&app)?, Command::SetHeapTags(command)).await
+    app.sessions()?.set_tags(heap, tags).await?;
+    Ok(Done::OK)
 }
 
 /// Which tags to delete.
@@ -132,7 +136,6 @@ pub async fn delete_tags(
 ) -> Result<Json<Done>, ApiError> {
     let heap = heap(hash)?;
     let Query(DeleteQuery { keys }) = query?;
-    let keys = keys.map(|keys| keys.split(',').map(str::to_owned).collect());
-    let command = DeleteHeapTags { id: Uuid::now_v7(), heap, keys };
-    commit(node(&app)?, Command::DeleteHeapTags(command)).await
+    app.sessions()?.delete_tags(heap, keys.as_deref()).await?;
+    Ok(Done::OK)
 }

@@ -18,6 +18,7 @@ mod meta;
 mod quarantine;
 mod raft;
 pub mod serve;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -50,7 +51,8 @@ use crate::limits::BODY_BYTES_MAX;
     ),
     tags(
         (name = "executions", description = "Run scripts and follow them"),
-        (name = "heaps", description = "Tags of heap snapshots"),
+        (name = "sessions", description = "State that goes from script to script"),
+        (name = "heaps", description = "Stored states and their tags"),
         (name = "quarantine", description = "Code that killed workers"),
         (name = "server", description = "Version, documentation, health"),
     )
@@ -75,6 +77,13 @@ fn documented() -> OpenApiRouter<SharedApp> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
         .routes(routes!(raft::status))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::delete))
+        .routes(routes!(sessions::snapshots))
+        .routes(routes!(sessions::fork))
+        .routes(routes!(sessions::reset))
+        .routes(routes!(heaps::find))
+        .routes(routes!(heaps::get))
         .routes(routes!(heaps::get_tags, heaps::set_tags, heaps::delete_tags))
 }
 
@@ -144,6 +153,9 @@ mod tests {
             "/api/exec",
             "/api/executions/{id}/output",
             "/api/quarantine",
+            "/api/sessions",
+            "/api/sessions/{name}/snapshots",
+            "/api/heaps/{hash}/tags",
             "/api/quarantine/{hash}",
             "/api/version",
             "/readyz",

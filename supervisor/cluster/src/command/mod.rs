@@ -27,7 +27,8 @@ pub use self::heaps::{DeleteHeapTags, SetHeapTags};
 pub use self::nodes::{Found, NodeDown, NodeUp};
 pub use self::quarantine::{ForgetDeaths, WorkerDied};
 pub use self::sessions::{
-    Base, CompleteStep, FoundHeaps, HeapHash, HeapLeft, MoveSession, MoveTo, SubmitStep,
+    Base, CompleteStep, DeleteSession, FoundHeaps, HeapHash, HeapLeft, MoveSession, MoveTo,
+    SubmitStep,
 };
 
 /// One change of the replicated state.
@@ -67,6 +68,8 @@ pub enum Command {
     MoveSession(MoveSession),
     /// Gives the cluster the key of its heaps.
     FoundHeaps(FoundHeaps),
+    /// Forgets a session.
+    DeleteSession(DeleteSession),
 }
 
 /// The answer to one command, in the order of the commands of an entry.
@@ -104,6 +107,10 @@ pub enum Reply {
     TooManySessions,
     /// The session was moved while the step ran, or it is not this step's turn.
     HeadMoved,
+    /// The session has executions that have not ended.
+    SessionBusy,
+    /// A part is done; the command is to be given again, under a new id.
+    More,
 }
 
 /// The commands of one log entry.

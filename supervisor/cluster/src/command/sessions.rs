@@ -82,6 +82,15 @@ pub enum MoveTo {
     Session(String),
 }
 
+/// Forgets a session, a piece of its history at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteSession {
+    /// Id of this command.
+    pub id: Uuid,
+    /// The session.
+    pub session: String,
+}
+
 /// Gives the cluster the key of its heaps' codes, unless it has one.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundHeaps {

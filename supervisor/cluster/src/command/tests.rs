@@ -89,6 +89,7 @@ fn all() -> Vec<Command> {
         Command::MoveSession(put(MoveTo::Heap([4; 32]))),
         Command::MoveSession(put(MoveTo::Session("t".to_owned()))),
         Command::FoundHeaps(FoundHeaps { key: [3; 32] }),
+        Command::DeleteSession(DeleteSession { id, session: "s".to_owned() }),
     ]
 }
 

@@ -196,6 +196,7 @@ fn size(command: &Command) -> usize {
             let other = if let MoveTo::Session(other) = &put.to { other.len() } else { 0 };
             128 + put.session.len() + other
         }
+        Command::DeleteSession(delete) => 64 + delete.session.len(),
         Command::SetHeapTags(set) => 64 + tags(&set.tags),
         Command::DeleteHeapTags(delete) => {
             64 + delete.keys.iter().flatten().map(|key| key.len() + 10).sum::<usize>()

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{Rows, StateError, Transaction, keys, named, read};
-use crate::command::{DeleteHeapTags, Reply, SetHeapTags};
+use crate::command::{DeleteHeapTags, HeapHash, Reply, SetHeapTags};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 
 type Tags = BTreeMap<String, String>;
+
+/// Rows that a search has in memory.
+const ROWS_AT_ONCE: usize = 1000;
 
 /// Adds tags, replacing those of the same keys.
 pub fn set(state: &mut Transaction<'_>, set: &SetHeapTags) -> Result<Reply, StateError> {
@@ -41,6 +44,34 @@ pub fn delete(state: &mut Transaction<'_>, delete: &DeleteHeapTags) -> Result<Re
         state.put(key, &tags);
     }
     Ok(Reply::Done)
+}
+
+/// The first `limit` heaps, in order of their hashes, that have all these tags.
+///
+/// # Errors
+/// [`StateError`].
+pub fn tagged(
+    rows: &dyn Rows,
+    wanted: &Tags,
+    limit: usize,
+) -> Result<Vec<(HeapHash, Tags)>, StateError> {
+    let mut found = Vec::new();
+    let mut page = rows.first(keys::TAGS, ROWS_AT_ONCE)?;
+    while let Some((last, _)) = page.last() {
+        let last = last.clone();
+        for (key, value) in page {
+            let Ok(heap) = HeapHash::try_from(&key[1..]) else { continue };
+            let tags: Tags = super::decode_row(&key, &value)?;
+            if wanted.iter().all(|(key, value)| tags.get(key) == Some(value)) {
+                found.push((heap, tags));
+                if found.len() == limit {
+                    return Ok(found);
+                }
+            }
+        }
+        page = rows.after(&last, keys::TAGS, ROWS_AT_ONCE)?;
+    }
+    Ok(found)
 }
 
 /// The tags of a heap.

@@ -45,6 +45,8 @@ pub const ENDED: &[u8] = b"t";
 pub const ORPHANS: &[u8] = b"o";
 /// All nodes.
 pub const NODES: &[u8] = b"n";
+/// Tags of all heaps.
+pub const TAGS: &[u8] = b"h";
 /// All codes that killed workers.
 pub const DEATHS: &[u8] = b"d";
 /// All sessions, in order of their names.
@@ -116,7 +118,7 @@ pub fn node(name: &str) -> Vec<u8> {
 
 /// Tags of a heap.
 pub fn tags(heap: &[u8; 32]) -> Vec<u8> {
-    with(b'h', heap)
+    with(TAGS[0], heap)
 }
 
 /// Workers that code killed.

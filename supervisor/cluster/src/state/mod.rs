@@ -22,6 +22,7 @@ mod sessions_tests;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -66,6 +67,12 @@ pub trait Rows {
     /// # Errors
     /// [`StateError::Store`].
     fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError>;
+
+    /// The first `limit` rows behind `key` with this prefix, in order of their keys.
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    fn after(&self, key: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError>;
 }
 
 impl Rows for sled::Tree {
@@ -77,6 +84,18 @@ impl Rows for sled::Tree {
         let rows = self.scan_prefix(prefix).take(limit);
         rows.map(|row| Ok(row.map(|(key, value)| (key.to_vec(), value.to_vec()))?)).collect()
     }
+
+    fn after(&self, key: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
+        let mut found = Vec::new();
+        for row in self.range::<&[u8], _>((Bound::Excluded(key), Bound::Unbounded)).take(limit) {
+            let (key, value) = row?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            found.push((key.to_vec(), value.to_vec()));
+        }
+        Ok(found)
+    }
 }
 
 impl Rows for BTreeMap<Vec<u8>, Vec<u8>> {
@@ -86,6 +105,12 @@ impl Rows for BTreeMap<Vec<u8>, Vec<u8>> {
 
     fn first(&self, prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
         let rows = self.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        Ok(rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn after(&self, key: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
+        let rows = self.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
+        let rows = rows.take_while(|(key, _)| key.starts_with(prefix));
         Ok(rows.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }
@@ -213,5 +238,8 @@ pub fn apply(
         Command::CompleteStep(step) => sessions::complete(state, step),
         Command::MoveSession(put) => seen::once(state, put.id, |state| sessions::put(state, put)),
         Command::FoundHeaps(found) => named::found(state, found),
+        Command::DeleteSession(delete) => {
+            seen::once(state, delete.id, |state| sessions::delete(state, delete))
+        }
     }
 }

@@ -14,10 +14,13 @@ use uuid::Uuid;
 use super::rows::{EntryRow, ExecutionRow, SessionRow, StepRow};
 use super::{Change, Rows, StateError, Transaction, executions, heaps, keys, named, read};
 use crate::command::{
-    Base, CompleteStep, HeapHash, MoveSession, MoveTo, PartKind, Reply, SetHeapTags, Status,
-    SubmitStep,
+    Base, CompleteStep, DeleteSession, HeapHash, MoveSession, MoveTo, PartKind, Reply, SetHeapTags,
+    Status, SubmitStep,
 };
 use crate::limits::{SESSION_ENTRIES_MAX, SESSIONS_MAX};
+
+/// Entries that one command forgets at most: it is one write to the store.
+const ENTRIES_PER_COMMAND: u64 = 256;
 
 /// Accepts an execution that keeps its heap.
 pub fn submit(state: &mut Transaction<'_>, step: &SubmitStep) -> Result<Reply, StateError> {
@@ -101,7 +104,7 @@ pub fn complete(state: &mut Transaction<'_>, step: &CompleteStep) -> Result<Repl
         let session = match &kept.session {
             None => None,
             Some(name) => match state.get::<SessionRow>(&keys::session(name))? {
-                Some(session) if has_turn(state, name, kept.ticket)? => Some((name, session)),
+                Some(session) if is_first(state, name, kept.ticket)? => Some((name, session)),
                 _ => return Ok(Reply::HeadMoved),
             },
         };
@@ -140,7 +143,7 @@ pub fn complete(state: &mut Transaction<'_>, step: &CompleteStep) -> Result<Repl
 }
 
 /// Whether all steps before this one have ended.
-fn has_turn(state: &Transaction<'_>, session: &str, ticket: u64) -> Result<bool, StateError> {
+fn is_first(state: &Transaction<'_>, session: &str, ticket: u64) -> Result<bool, StateError> {
     let first = state.first(&keys::turns(session), 1)?;
     Ok(first.first().is_some_and(|(key, _)| *key == keys::turn(session, ticket)))
 }
@@ -180,21 +183,53 @@ fn advance(
     session.changed_ms = session.changed_ms.max(entry.at_ms);
     session.next_entry += 1;
     if session.next_entry - session.first_entry > SESSION_ENTRIES_MAX {
-        let oldest = keys::entry(name, session.first_entry);
-        if let Some(entry) = state.get::<EntryRow>(&oldest)? {
-            for heap in entry.output.iter().chain(&entry.input) {
-                named::unname(state, heap)?;
-            }
-            for piece in 0..entry.code_parts {
-                state.delete(keys::entry_code(name, session.first_entry, piece));
-            }
-        }
-        state.delete(oldest);
+        forget_entry(state, name, session.first_entry)?;
         session.first_entry += 1;
     }
     state.put(keys::session(name), &session);
     state.changes.push(Change::Session(name.to_owned()));
     Ok(())
+}
+
+fn forget_entry(state: &mut Transaction<'_>, name: &str, number: u64) -> Result<(), StateError> {
+    let key = keys::entry(name, number);
+    if let Some(entry) = state.get::<EntryRow>(&key)? {
+        for heap in entry.output.iter().chain(&entry.input) {
+            named::unname(state, heap)?;
+        }
+        for piece in 0..entry.code_parts {
+            state.delete(keys::entry_code(name, number, piece));
+        }
+    }
+    state.delete(key);
+    Ok(())
+}
+
+/// Forgets a session, or the oldest entries of its history when there are many.
+pub fn delete(state: &mut Transaction<'_>, delete: &DeleteSession) -> Result<Reply, StateError> {
+    let name = &delete.session;
+    let Some(mut session) = state.get::<SessionRow>(&keys::session(name))? else {
+        return Ok(Reply::NoSession);
+    };
+    if !state.first(&keys::turns(name), 1)?.is_empty() {
+        return Ok(Reply::SessionBusy);
+    }
+    let until = session.next_entry.min(session.first_entry + ENTRIES_PER_COMMAND);
+    while session.first_entry < until {
+        forget_entry(state, name, session.first_entry)?;
+        session.first_entry += 1;
+    }
+    if session.first_entry < session.next_entry {
+        state.put(keys::session(name), &session);
+        return Ok(Reply::More);
+    }
+    if let Some(head) = &session.head {
+        named::unname(state, head)?;
+    }
+    state.delete(keys::session(name));
+    let count: u64 = state.get(keys::SESSION_COUNT)?.unwrap_or_default();
+    state.put(keys::SESSION_COUNT.to_vec(), &count.saturating_sub(1));
+    Ok(Reply::Done)
 }
 
 /// Puts a session somewhere.
@@ -288,13 +323,28 @@ pub fn base(rows: &dyn Rows, step: &StepRow) -> Result<Option<HeapHash>, StateEr
     }
 }
 
-/// Names of sessions, in order.
+/// The first `limit` names of sessions after a name, in order.
 ///
 /// # Errors
 /// [`StateError`].
-pub fn names(rows: &dyn Rows) -> Result<Vec<String>, StateError> {
-    let rows = rows.first(keys::SESSIONS, usize::MAX)?;
+pub fn names(
+    rows: &dyn Rows,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, StateError> {
+    let rows = match after {
+        None => rows.first(keys::SESSIONS, limit)?,
+        Some(after) => rows.after(&keys::session(after), keys::SESSIONS, limit)?,
+    };
     Ok(rows.iter().map(|(key, _)| String::from_utf8_lossy(&key[1..]).into_owned()).collect())
+}
+
+/// One entry of a session's history.
+///
+/// # Errors
+/// [`StateError`].
+pub fn entry(rows: &dyn Rows, name: &str, number: u64) -> Result<Option<EntryRow>, StateError> {
+    read(rows, &keys::entry(name, number))
 }
 
 /// The history of a session, oldest first, with the number of each entry.
@@ -321,14 +371,15 @@ pub fn code(rows: &dyn Rows, name: &str, number: u64) -> Result<String, StateErr
     pieces.collect()
 }
 
-/// Whether an execution may run now: it keeps no heap, or is no session's step, or has its turn.
+/// Whether an execution that keeps its heap may run now: it is no session's step, or has its turn.
 ///
 /// # Errors
 /// [`StateError`].
-pub fn may_run(rows: &dyn Rows, id: Uuid) -> Result<bool, StateError> {
-    match step(rows, id)?.and_then(|step| step.session) {
-        Some(session) => Ok(turn(rows, &session)? == Some(id)),
-        None => Ok(true),
+pub fn has_turn(rows: &dyn Rows, id: Uuid) -> Result<bool, StateError> {
+    match step(rows, id)? {
+        None => Ok(false),
+        Some(StepRow { session: None, .. }) => Ok(true),
+        Some(StepRow { session: Some(session), .. }) => Ok(turn(rows, &session)? == Some(id)),
     }
 }
 

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::rows::HeapRow;
 use super::tests::{Rows, apply_from, complete, down, id, one, owner, reassign, submit, up};
-use super::{keys, named, sessions};
+use super::{keys, named, read, sessions};
 use crate::command::{
-    Base, Command, CompleteStep, End, Expire, HeapHash, HeapLeft, MoveSession, MoveTo, Reply,
-    SetHeapTags, Status, SubmitStep,
+    Base, Command, CompleteStep, DeleteSession, End, Expire, HeapHash, HeapLeft, MoveSession,
+    MoveTo, Reply, SetHeapTags, Status, SubmitStep,
 };
 use crate::limits::SESSION_ENTRIES_MAX;
 
@@ -69,10 +69,10 @@ fn p7_steps_have_their_turns_in_commit_order_and_each_begins_where_the_last_ende
     apply_from(&mut rows, 4, &steps);
     for n in 2..5 {
         assert_eq!(sessions::turn(&rows, "s").unwrap(), Some(id(n)));
-        assert!(sessions::may_run(&rows, id(n)).unwrap());
-        assert!(sessions::may_run(&rows, id(5)).unwrap(), "no step");
+        assert!(sessions::has_turn(&rows, id(n)).unwrap());
+        assert!(!sessions::has_turn(&rows, id(5)).unwrap(), "no step");
         if n < 4 {
-            assert!(!sessions::may_run(&rows, id(n + 1)).unwrap());
+            assert!(!sessions::has_turn(&rows, id(n + 1)).unwrap());
             let early = left(n + 1, 1, A, Some(n as u8 - 1), 90);
             assert_eq!(one(&mut rows, 10 + n as u64, early), Reply::HeadMoved, "not its turn");
         }
@@ -86,7 +86,7 @@ fn p7_steps_have_their_turns_in_commit_order_and_each_begins_where_the_last_ende
     assert_eq!(line[0], (None, Some(hash(1))));
     assert!(line.windows(2).all(|pair| pair[0].1 == pair[1].0), "{line:?}");
     assert_eq!(sessions::code(&rows, "s", 3).unwrap(), "code");
-    assert_eq!(sessions::names(&rows).unwrap(), ["s"]);
+    assert_eq!(sessions::names(&rows, None, 9).unwrap(), ["s"]);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn sessions_are_copied_and_what_is_not_there_is_said() {
     assert_eq!(one(&mut rows, 8, nothing), Reply::NoHeap(hash(9)));
     let unknown = step(9, "a", 1, None, Base::Heap(hash(9)));
     assert_eq!(one(&mut rows, 9, unknown), Reply::NoHeap(hash(9)));
-    assert_eq!(sessions::names(&rows).unwrap(), ["s", "t"]);
+    assert_eq!(sessions::names(&rows, None, 9).unwrap(), ["s", "t"]);
 }
 
 #[test]
@@ -193,6 +193,64 @@ fn a_history_keeps_its_bound_and_forgets_the_oldest_first() {
     assert_eq!(sessions::code(&rows, "s", 0).unwrap(), "", "and its source");
 }
 
+fn delete(n: u128, session: &str) -> Command {
+    Command::DeleteSession(DeleteSession { id: id(n), session: session.to_owned() })
+}
+
+#[test]
+fn a_session_is_deleted_with_its_history_unless_a_step_waits_in_it() {
+    let mut rows = begun();
+    assert_eq!(one(&mut rows, 4, delete(50, "nobody")), Reply::NoSession);
+    apply_from(&mut rows, 5, &[step(2, "a", 1, Some("s"), Base::Head)]);
+    assert_eq!(one(&mut rows, 6, delete(51, "s")), Reply::SessionBusy);
+    one(&mut rows, 7, failed(2, A));
+    // So many that one command does not do.
+    for n in 0..600 {
+        one(&mut rows, 10 + n, put(1000 + u128::from(n), "s", MoveTo::Heap(hash(1)), false));
+    }
+    let replies: Vec<Reply> =
+        (0..3).map(|n| one(&mut rows, 700 + n, delete(52 + u128::from(n), "s"))).collect();
+    assert_eq!(replies, [Reply::More, Reply::More, Reply::Done]);
+    assert_eq!(one(&mut rows, 704, delete(54, "s")), Reply::Done, "sent again");
+    assert_eq!(sessions::names(&rows, None, 9).unwrap(), Vec::<String>::new());
+    assert_eq!(named::heap(&rows, &hash(1)).unwrap().unwrap().names, 1, "by its execution");
+    let rest: Vec<_> = rows.keys().filter(|key| b"alfw".contains(&key[0])).collect();
+    assert!(rest.is_empty(), "{rest:?}");
+    let count: u64 = read(&rows, keys::SESSION_COUNT).unwrap().unwrap();
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn names_come_in_pages_and_heaps_are_found_by_their_tags() {
+    let mut rows = begun();
+    for (n, name) in (50..).zip(["t", "u", "ta"]) {
+        one(&mut rows, n, put(u128::from(n), name, MoveTo::Empty, true));
+    }
+    assert_eq!(sessions::names(&rows, None, 2).unwrap(), ["s", "t"]);
+    assert_eq!(sessions::names(&rows, Some("t"), 2).unwrap(), ["ta", "u"]);
+    assert_eq!(sessions::names(&rows, Some("u"), 2).unwrap(), Vec::<String>::new());
+    let tags = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let tagged = [
+        (1, tags(&[("a", "1")])),
+        (2, tags(&[("a", "1"), ("b", "2")])),
+        (3, tags(&[("a", "2"), ("b", "2")])),
+    ];
+    for (n, tags) in &tagged {
+        let set = SetHeapTags { id: id(60 + u128::from(*n)), heap: hash(*n), tags: tags.clone() };
+        one(&mut rows, 60 + u64::from(*n), Command::SetHeapTags(set));
+    }
+    let found = |wanted: &[(&str, &str)], limit| -> Vec<u8> {
+        let found = super::heaps::tagged(&rows, &tags(wanted), limit).unwrap();
+        found.iter().map(|(hash, _)| hash[0]).collect()
+    };
+    assert_eq!(found(&[("a", "1")], 9), [1, 2]);
+    assert_eq!(found(&[("a", "1"), ("b", "2")], 9), [2]);
+    assert_eq!(found(&[("c", "1")], 9), Vec::<u8>::new());
+    assert_eq!((found(&[], 9), found(&[], 2)), (vec![1, 2, 3], vec![1, 2]));
+}
+
 /// Every name of every heap, counted from the rows.
 fn count_names(rows: &Rows) -> BTreeMap<HeapHash, u64> {
     let mut names: BTreeMap<HeapHash, u64> =
@@ -202,7 +260,7 @@ fn count_names(rows: &Rows) -> BTreeMap<HeapHash, u64> {
             *names.entry(hash).or_default() += 1;
         }
     };
-    for session in sessions::names(rows).unwrap() {
+    for session in sessions::names(rows, None, usize::MAX).unwrap() {
         count(head(rows, &session));
         for (_, entry) in sessions::entries(rows, &session).unwrap() {
             count(entry.input);
@@ -261,6 +319,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             let heap = hash(heap);
             Command::DeleteHeapTags(crate::command::DeleteHeapTags { id: id(n), heap, keys: None })
         }),
+        (140_u128..160, any::<bool>()).prop_map(|(n, one)| delete(n, if one { "s" } else { "t" })),
         Just(expire_all()),
     ]
 }

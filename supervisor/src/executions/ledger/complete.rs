@@ -10,7 +10,9 @@ use super::text::{PutError, put};
 use super::{Ledger, kept, ms};
 use crate::executions::Shared;
 use crate::executions::execution::{Execution, Lease, Outcome, StopCause};
-use crate::executions::model::Status;
+use crate::executions::model::{ErrorDetail, ErrorKind, Status};
+use crate::executions::steps::Left;
+use crate::heaps::HeapId;
 use crate::metrics;
 
 /// Commits the outcome of an execution that ran here; then it has ended.
@@ -18,16 +20,17 @@ pub(in crate::executions) async fn complete(
     shared: &Arc<Shared>,
     execution: &Arc<Execution>,
     outcome: Outcome,
+    left: Option<Left>,
     ran: Option<Duration>,
 ) {
     let (Some(ledger), Some(lease)) = (&shared.ledger, execution.lease()) else { return };
     let ended_at = SystemTime::now();
-    let outcome = execution.settled(outcome);
+    let mut outcome = execution.settled(outcome);
     let abandoned = execution.stop_cause() == Some(StopCause::Abandoned);
     let committed = if abandoned {
         None
     } else {
-        commit_end(ledger, execution, lease, &outcome, ended_at).await
+        commit_end(ledger, execution, lease, &mut outcome, left, ended_at).await
     };
     let id = execution.id();
     {
@@ -53,6 +56,10 @@ pub(in crate::executions) async fn complete(
     }
 }
 
+/// What a caller hears whose session was put elsewhere meanwhile.
+const SESSION_MOVED: &str = "The session was reset or moved while the script ran, so its heap was not \
+kept. The session stands where it was put; run the script again to have it act there.";
+
 fn status_of(outcome: &Outcome) -> Status {
     match outcome {
         Ok(_) => Status::Completed,
@@ -75,25 +82,36 @@ fn end(
 }
 
 /// Commits an end, as often as it takes; the status that counts, or `None` when another attempt
-/// does.
+/// does. The heap that was left is durable on a majority before; where that cannot be, or it does not
+/// count any more, the outcome becomes a failure.
 async fn commit_end(
     ledger: &Ledger,
     execution: &Execution,
     lease: &Lease,
-    outcome: &Outcome,
+    outcome: &mut Outcome,
+    left: Option<Left>,
     ended_at: SystemTime,
 ) -> Option<command::Status> {
     let (node, id, attempt) = (&ledger.node, execution.id(), lease.attempt);
     let output = execution.output();
-    // A struct of texts and numbers.
-    let json =
-        outcome.as_ref().err().map(|detail| serde_json::to_string(detail).unwrap_or_default());
-    let json = json.unwrap_or_default();
+    // Only what has completed leaves a heap.
+    let mut left = left.filter(|_| outcome.is_ok());
     loop {
+        if let Some(Left { heap, .. }) = &left
+            && let Err(error) = ledger.heaps.spread(HeapId(heap.hash)).await
+        {
+            let message = format!("the heap cannot be stored on a majority of the nodes: {error}");
+            *outcome = Err(ErrorDetail::new(ErrorKind::HeapNotSaved, message));
+            left = None;
+        }
+        // A struct of texts and numbers.
+        let json =
+            outcome.as_ref().err().map(|detail| serde_json::to_string(detail).unwrap_or_default());
+        let json = json.unwrap_or_default();
         let proposing = async {
             let put = |kind, text| put(node, id, attempt, kind, text);
             let (mut result, mut error) = (None, None);
-            match outcome {
+            match &*outcome {
                 Ok(Some(text)) => result = Some(put(PartKind::Result, text).await?),
                 Ok(None) => {}
                 Err(_) => error = Some(put(PartKind::Error, &json).await?),
@@ -108,12 +126,35 @@ async fn commit_end(
             };
             let complete =
                 command::Complete { execution: id, attempt, owner: lease.owner.clone(), end };
-            let proposed = node.propose(Command::Complete(complete)).await;
+            let command = match &left {
+                None => Command::Complete(complete),
+                Some(Left { input, heap }) => Command::CompleteStep(command::CompleteStep {
+                    complete,
+                    input: *input,
+                    heap: Some(heap.clone()),
+                }),
+            };
+            let proposed = node.propose(command).await;
             let proposed = proposed.map_err(|error| PutError::Failed(error.to_string()))?;
             Ok::<_, PutError>(proposed.reply)
         };
         match proposing.await {
-            Ok(Reply::Ended(status)) => return Some(status),
+            Ok(Reply::Ended(status)) => {
+                if let Some(Left { heap, .. }) = &left {
+                    execution.set_heap(HeapId(heap.hash));
+                }
+                return Some(status);
+            }
+            Ok(Reply::HeadMoved) if left.is_some() => {
+                *outcome = Err(ErrorDetail::new(ErrorKind::SessionMoved, SESSION_MOVED));
+                left = None;
+            }
+            // Nobody counts on that heap, but here it is: files keep what they are stored against.
+            Ok(Reply::NoHeap(_))
+                if left.as_ref().is_some_and(|left| left.heap.parent.is_some()) =>
+            {
+                left.iter_mut().for_each(|left| left.heap.parent = None);
+            }
             Ok(_) | Err(PutError::Over) => return None,
             Err(PutError::Failed(problem)) => {
                 // Fenced by now: whatever this node says does not count.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use mcp_v8_cluster::command::{self, Command, PartKind, Reply};
 use mcp_v8_cluster::state::rows::ExecutionRow;
-use mcp_v8_cluster::state::{StateError, executions as rows, keys};
+use mcp_v8_cluster::state::{StateError, executions as rows, keys, sessions};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ use crate::executions::model::{
 use crate::executions::registry::Digest;
 use crate::executions::submit::SubmitError;
 use crate::executions::{LookupError, Shared};
+use crate::heaps::HeapId;
 use crate::limits::FIRST_LOOK_MAX;
 
 /// The execution that was accepted under this key, as far as this node knows.
@@ -123,6 +124,9 @@ pub(super) fn restore(
             Ok(end.result_parts.map(text).transpose()?)
         }
     };
+    if let Some(heap) = sessions::output(&ledger.node.rows(), id, row)? {
+        execution.set_heap(HeapId(heap));
+    }
     execution.set_output(&output);
     Ok(execution.end_as(outcome, time(end.ended_ms)).unwrap_or_default())
 }

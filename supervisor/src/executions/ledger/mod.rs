@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 use mcp_v8_cluster::command::{self, PartKind};
 use mcp_v8_cluster::node::Node;
 use mcp_v8_cluster::state::rows::ExecutionRow;
-use mcp_v8_cluster::state::{StateError, executions as rows};
+use mcp_v8_cluster::state::{Rows, StateError, executions as rows};
 use parking_lot::Mutex;
 use tokio::sync::watch as channel;
 use uuid::Uuid;
@@ -36,16 +36,18 @@ pub(super) use self::complete::complete;
 pub(super) use self::handover::{give_running, give_waiting};
 pub(super) use self::lookup::{cancel, find, get, list};
 pub(super) use self::quarantine::{died, lift};
-pub(super) use self::submit::submit;
+pub(super) use self::submit::{Step, Submission, submit};
 pub(super) use self::watch::attach;
 use super::Shared;
 use super::execution::{Execution, StopCause};
 use super::model::Status;
+use crate::heaps::Heaps;
 
 /// The replicated executions, as this node sees them.
 #[derive(Debug)]
 pub struct Ledger {
     node: Node,
+    heaps: Heaps,
     inner: Mutex<Inner>,
     /// Counts changes of executions, for those who wait for one.
     changed: channel::Sender<u64>,
@@ -64,10 +66,20 @@ struct Inner {
 }
 
 impl Ledger {
-    /// Over this node of the cluster.
-    pub fn new(node: Node) -> Self {
+    /// Over this node of the cluster and its heaps.
+    pub fn new(node: Node, heaps: Heaps) -> Self {
         let changed = channel::Sender::new(0);
-        Self { node, inner: Mutex::default(), changed, turn: AtomicUsize::new(0) }
+        Self { node, heaps, inner: Mutex::default(), changed, turn: AtomicUsize::new(0) }
+    }
+
+    /// The heaps.
+    pub fn heaps(&self) -> &Heaps {
+        &self.heaps
+    }
+
+    /// The rows of the replicated state.
+    pub fn rows(&self) -> impl Rows + Send + 'static {
+        self.node.rows()
     }
 
     fn row(&self, id: Uuid) -> Result<Option<ExecutionRow>, StateError> {
@@ -80,13 +92,13 @@ impl Ledger {
 }
 
 /// Milliseconds since 1970.
-pub(super) fn ms(time: SystemTime) -> u64 {
+pub fn ms(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A time so many milliseconds after the beginning of 1970.
-pub(super) fn time(ms: u64) -> SystemTime {
+pub fn time(ms: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
 }
 
@@ -120,6 +132,6 @@ fn begin(shared: &Arc<Shared>, ledger: &Ledger, execution: &Arc<Execution>) {
 /// Stops an execution that may run elsewhere; its outcome comes from there.
 fn abandon(shared: &Arc<Shared>, execution: &Arc<Execution>) {
     if execution.request_stop(StopCause::Abandoned).is_ok() && shared.queue.remove(execution.id()) {
-        shared.end(execution, Err(StopCause::Abandoned.detail()), None);
+        shared.end(execution, Err(StopCause::Abandoned.detail()), None, None);
     }
 }

@@ -1,15 +1,16 @@
 //! A submission, from a place in the queue to the queue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use mcp_v8_cluster::command::{self, Command, Owner, PartKind, Reply};
+use mcp_v8_cluster::command::{self, Base, Command, Owner, PartKind, Reply};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::text::{PutError, put};
-use super::watch::look;
+use super::watch::{admit_in_turn, look};
 use super::{Ledger, abandon, begin, ms};
 use crate::executions::execution::{Execution, Lease};
 use crate::executions::quarantine::CodeHash;
@@ -17,15 +18,38 @@ use crate::executions::queue::Queued;
 use crate::executions::registry::Digest;
 use crate::executions::submit::{Bounds, SubmitError};
 use crate::executions::{Executions, Shared};
+use crate::heaps::HeapId;
+
+/// What is submitted.
+pub(in crate::executions) struct Submission {
+    /// The source.
+    pub code: Arc<String>,
+    /// Its hash, when it is known already.
+    pub hash: Option<CodeHash>,
+    /// Its limits.
+    pub bounds: Bounds,
+    /// What makes it recognisable when it comes again.
+    pub key: Option<(String, Digest)>,
+    /// What becomes of its heap, when that is kept.
+    pub step: Option<Step>,
+}
+
+/// An execution that keeps its heap.
+pub(in crate::executions) struct Step {
+    /// The session whose next step it is.
+    pub session: Option<String>,
+    /// What it begins with.
+    pub base: Base,
+    /// Tags of the heap it leaves.
+    pub tags: BTreeMap<String, String>,
+}
 
 /// Commits a submission and queues it, here or, when this node stops, on another.
 pub(in crate::executions) async fn submit(
     executions: &Executions,
-    code: Arc<String>,
-    hash: Option<CodeHash>,
-    bounds: Bounds,
-    key: Option<(String, Digest)>,
+    submission: Submission,
 ) -> Result<Arc<Execution>, SubmitError> {
+    let (code_bytes, hash) = (submission.code.len(), submission.hash);
     let shared = &executions.shared;
     // Before it is asked whether this node stops: a drain waits for this one, or it goes elsewhere.
     let mut counted = Some(Counted::new(shared));
@@ -34,11 +58,11 @@ pub(in crate::executions) async fn submit(
         Err(SubmitError::ShuttingDown) if has_taker(shared) => counted = None,
         open => open?,
     }
-    shared.queue.reserve(code.len()).map_err(|waiting| SubmitError::Overloaded { waiting })?;
-    let place = Place { shared: Arc::clone(shared), code_bytes: Some(code.len()) };
+    shared.queue.reserve(code_bytes).map_err(|waiting| SubmitError::Overloaded { waiting })?;
+    let place = Place { shared: Arc::clone(shared), code_bytes: Some(code_bytes) };
     // Goes on when the caller goes away: what is committed runs.
     let committing = tokio::spawn(async move {
-        let committed = commit(place, code, hash, bounds, key).await;
+        let committed = commit(place, submission).await;
         drop(counted);
         committed
     });
@@ -152,13 +176,8 @@ async fn runner(shared: &Shared, ledger: &Ledger) -> Result<Owner, SubmitError> 
     })
 }
 
-async fn commit(
-    mut place: Place,
-    code: Arc<String>,
-    hash: Option<CodeHash>,
-    bounds: Bounds,
-    key: Option<(String, Digest)>,
-) -> Result<Submitted, SubmitError> {
+async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, SubmitError> {
+    let Submission { code, hash, bounds, key, step } = submission;
     let shared = Arc::clone(&place.shared);
     let Some(ledger) = &shared.ledger else {
         return Err(unavailable("there is no cluster"));
@@ -189,11 +208,22 @@ async fn commit(
                 PutError::Failed(problem) => unavailable(problem),
                 PutError::Over => unavailable("its id is taken"),
             })?;
-        let proposed = node.propose(Command::Submit(submit.clone())).await.map_err(unavailable)?;
+        let command = match &step {
+            None => Command::Submit(submit.clone()),
+            Some(Step { session, base, tags }) => Command::SubmitStep(command::SubmitStep {
+                submit: submit.clone(),
+                session: session.clone(),
+                base: *base,
+                tags: tags.clone(),
+            }),
+        };
+        let proposed = node.propose(command).await.map_err(unavailable)?;
         match proposed.reply {
             Reply::Accepted(accepted) if accepted == id => break proposed.index,
             Reply::Accepted(first) => return Ok(Submitted::Before(first)),
             Reply::KeyConflict => return Err(SubmitError::KeyConflict),
+            Reply::NoHeap(heap) => return Err(SubmitError::NoHeap(HeapId(heap))),
+            Reply::TooManySessions => return Err(SubmitError::TooManySessions),
             // Whoever was to run it has gone, which is seen here once this is applied.
             Reply::Fenced if shared.closing.load(Ordering::SeqCst) && offers < OFFERS_MAX => {
                 node.applied_to(proposed.index).await.map_err(unavailable)?;
@@ -216,7 +246,17 @@ async fn commit(
     let execution = Arc::new(Execution::accepted(id, key, accepted_at, Some(lease)));
     begin(&shared, ledger, &execution);
     place.code_bytes = None;
-    shared.queue.push_reserved(Queued { execution: Arc::clone(&execution), code, hash, bounds });
+    let keeps_heap = step.is_some();
+    shared.queue.push_reserved(Queued {
+        execution: Arc::clone(&execution),
+        code,
+        hash,
+        bounds,
+        keeps_heap,
+    });
+    if keeps_heap {
+        admit_in_turn(&shared, ledger, id);
+    }
     if node.owner().as_ref() != execution.lease().map(|lease| &lease.owner) {
         abandon(&shared, &execution);
     }

@@ -4,10 +4,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use mcp_v8_cluster::codec;
 use mcp_v8_cluster::command::PartKind;
 use mcp_v8_cluster::node::Application;
 use mcp_v8_cluster::state::rows::ExecutionRow;
-use mcp_v8_cluster::state::{Change, executions as rows};
+use mcp_v8_cluster::state::{Change, executions as rows, sessions};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -75,6 +76,29 @@ pub(super) fn look(runtime: &Handle, shared: &Arc<Shared>, ledger: &Ledger, id: 
     }
 }
 
+/// Lets a step that waits for its turn wait for a worker, if it has it, as far as this node knows. To
+/// be called whenever that may have changed.
+pub(super) fn admit_in_turn(shared: &Shared, ledger: &Ledger, id: Uuid) {
+    if !shared.queue.is_aside(id) {
+        return;
+    }
+    match sessions::has_turn(&ledger.node.rows(), id) {
+        Ok(true) => shared.queue.admit(id),
+        // Its submission is not applied here yet, or others are before it.
+        Ok(false) => {}
+        Err(error) => tracing::error!(execution = %id, %error, "its turn cannot be read"),
+    }
+}
+
+/// The same for whichever step of a session has its turn.
+fn admit_next(shared: &Shared, ledger: &Ledger, session: &str) {
+    match sessions::turn(&ledger.node.rows(), session) {
+        Ok(Some(next)) => shared.queue.admit(next),
+        Ok(None) => {}
+        Err(error) => tracing::error!(session, %error, "its turn cannot be read"),
+    }
+}
+
 fn abandon_on(runtime: &Handle, shared: &Arc<Shared>, execution: Arc<Execution>) {
     let shared = Arc::clone(shared);
     runtime.spawn(async move { abandon(&shared, &execution) });
@@ -87,6 +111,13 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
         Ok(code) => Arc::new(code),
         Err(error) => {
             tracing::error!(execution = %id, %error, "its source cannot be read");
+            return;
+        }
+    };
+    let keeps_heap = match sessions::step(&ledger.node.rows(), id) {
+        Ok(step) => step.is_some(),
+        Err(error) => {
+            tracing::error!(execution = %id, %error, "what it does with heaps cannot be read");
             return;
         }
     };
@@ -113,7 +144,9 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
         code,
         hash: None,
         bounds,
+        keeps_heap,
     });
+    admit_in_turn(shared, ledger, id);
     if row.cancelled {
         let executions = Executions { shared: Arc::clone(shared) };
         let _ = executions.stop(&execution, StopCause::Cancelled);
@@ -129,8 +162,13 @@ impl Application for Watcher {
         let Some(shared) = self.shared.upgrade() else { return };
         let Some(ledger) = &shared.ledger else { return };
         for change in changes {
-            if let Change::Execution(id) = change {
-                look(&self.runtime, &shared, ledger, *id);
+            match change {
+                Change::Execution(id) => {
+                    look(&self.runtime, &shared, ledger, *id);
+                    admit_in_turn(&shared, ledger, *id);
+                }
+                Change::Session(name) => admit_next(&shared, ledger, name),
+                Change::Nodes | Change::Quarantine | Change::HeapForgotten(_) => {}
             }
         }
         if changes.contains(&Change::Quarantine) {
@@ -151,6 +189,9 @@ impl Application for Watcher {
             }
             Err(error) => tracing::error!(%error, "running executions cannot be read"),
         }
+        for id in shared.queue.aside() {
+            admit_in_turn(&shared, ledger, id);
+        }
         ledger.changed.send_modify(|count| *count += 1);
     }
 
@@ -168,10 +209,12 @@ impl Application for Watcher {
         let runtime = self.runtime.clone();
         Box::pin(async move {
             let answering = runtime.spawn(async move {
-                let (Some(shared), Ok(call)) = (shared.upgrade(), serde_json::from_slice(&body))
-                else {
-                    return Vec::new();
-                };
+                let Some(shared) = shared.upgrade() else { return Vec::new() };
+                if body.first() == Some(&codec::VERSION) {
+                    let Some(ledger) = &shared.ledger else { return Vec::new() };
+                    return ledger.heaps.answer(&body).await.unwrap_or_default();
+                }
+                let Ok(call) = serde_json::from_slice(&body) else { return Vec::new() };
                 let Call::Output { id, from, wait } = call;
                 // A struct of a text and a flag.
                 serde_json::to_vec(&output(&shared, id, from, wait).await).unwrap_or_default()

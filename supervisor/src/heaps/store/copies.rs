@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
 
 use super::disk::Unfinished;
-use super::{Disk, FormatError, HEAD_BYTES, Head, HeapId, HeapStore, Inner, StoreError, blocking};
+use super::{FormatError, HEAD_BYTES, Head, HeapId, HeapStore, Inner, StoreError, blocking};
 
 /// A heap's file, for another node.
 #[derive(Debug)]
@@ -57,13 +57,13 @@ impl Incoming {
 }
 
 impl HeapStore {
-    /// Whether a heap is durable here.
+    /// Whether a heap is durable here, with what it is stored against.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
     pub async fn has(&self, id: HeapId) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || Ok(inner.disk.known(id)?.is_some())).await
+        blocking(move || Ok(inner.readable(id)?.is_some())).await
     }
 
     /// At most `bytes_max` bytes of a heap's file, from byte `from` on.
@@ -111,8 +111,8 @@ impl HeapStore {
 impl Inner {
     fn keep(&self, mut incoming: Incoming) -> Result<u64, StoreError> {
         let id = incoming.id;
-        if let Some(bytes) = self.disk.known(id)? {
-            return Ok(bytes);
+        if let Some((kept, _)) = self.readable(id)? {
+            return Ok(kept.bytes);
         }
         let mut file = incoming.unfinished.file.try_clone()?;
         file.rewind()?;
@@ -136,12 +136,10 @@ impl Inner {
         }
         let heap = self.open(id, &head, file, parent.as_ref(), None)?;
         incoming.unfinished.file.flush()?;
-        let bytes = self.finish(id, incoming.unfinished)?;
+        let finished = self.disk.finish(id, head.parent, incoming.unfinished)?;
+        let gone = || StoreError::Orphan { heap: id, parent: head.parent.unwrap_or(id) };
+        let bytes = finished.ok_or_else(gone)?;
         self.cache.lock().put(heap, head.depth);
         Ok(bytes)
-    }
-
-    fn finish(&self, id: HeapId, unfinished: Unfinished) -> io::Result<u64> {
-        Disk::finish(&self.disk, id, unfinished)
     }
 }

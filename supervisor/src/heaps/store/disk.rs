@@ -4,14 +4,18 @@
 //! * A file under its name is whole, and outlives a loss of power once [`Disk::write`] has returned: it
 //!   is written under another name, synced, renamed, and its directory is synced.
 //! * What a crash left under another name is removed when the directory is opened.
+//! * The time of a file says when its heap was last stored, or found to be stored already
+//!   (to [`TOUCH_AFTER`]); see `sweep`.
 //! * All calls block.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use mcp_v8_cluster::hex;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use uuid::Uuid;
 
 use crate::heaps::HeapId;
@@ -23,10 +27,29 @@ const PARTIAL: &str = ".partial";
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
+/// How old the time of a file is allowed to be before it is set anew.
+const TOUCH_AFTER: Duration = Duration::from_secs(60);
+
+/// Ends the names of files that were damaged, for people to look at.
+const DAMAGED: &str = ".damaged";
+
 /// The directory of stored heaps.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Disk {
     path: PathBuf,
+    /// Held by many who store heaps, and alone by who removes them.
+    storing: RwLock<()>,
+}
+
+/// A file of a heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeapFileEntry {
+    /// The heap.
+    pub id: HeapId,
+    /// Bytes it takes.
+    pub bytes: u64,
+    /// When it was stored, or asked for by who would have stored it.
+    pub modified: SystemTime,
 }
 
 impl Disk {
@@ -50,7 +73,7 @@ impl Disk {
             }
         }
         sync_directory(path)?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), storing: RwLock::new(()) })
     }
 
     /// Where a heap is.
@@ -58,25 +81,23 @@ impl Disk {
         self.path.join(hex::encode(&id.0[..1])).join(id.to_string())
     }
 
-    /// Makes a file durable under the name of its heap; says how many bytes it has. One that is there
-    /// stays: a heap has one content.
+    /// Makes a file durable under the name of its heap, which is stored against `parent`; says how many
+    /// bytes it has. `None` when the parent is not there any more.
     ///
     /// # Errors
     /// What the file system or `write` says; then nothing is under the name that was not before.
     pub fn write(
         &self,
         id: HeapId,
+        parent: Option<HeapId>,
         write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>,
-    ) -> io::Result<u64> {
-        if let Some(bytes) = self.known(id)? {
-            return Ok(bytes);
-        }
+    ) -> io::Result<Option<u64>> {
         let Unfinished { partial, file } = self.begin(id)?;
         let mut file = io::BufWriter::new(file);
         write(&mut file)?;
         file.flush()?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        self.finish(id, Unfinished { partial, file })
+        self.finish(id, parent, Unfinished { partial, file })
     }
 
     /// Bytes of the file of a heap, which is durable, if there is one.
@@ -85,8 +106,13 @@ impl Disk {
     /// What the file system says.
     pub fn known(&self, id: HeapId) -> io::Result<Option<u64>> {
         let path = self.file(id);
+        let _storing = self.storing.read();
         match fs::metadata(&path) {
             Ok(known) => {
+                let now = SystemTime::now();
+                if known.modified()? + TOUCH_AFTER < now {
+                    File::open(&path)?.set_modified(now)?;
+                }
                 // Another may have renamed it a moment ago and not synced yet.
                 sync_directory(path.parent().unwrap_or(&self.path))?;
                 Ok(Some(known.len()))
@@ -110,17 +136,43 @@ impl Disk {
         Ok(Unfinished { file: options.open(&partial.0)?, partial })
     }
 
-    /// Makes a file durable under the name of its heap; says how many bytes it has.
+    /// Makes a file durable under the name of its heap, which is stored against `parent`; says how many
+    /// bytes it has. `None` when the parent is not there any more.
     ///
     /// # Errors
     /// What the file system says; then nothing is under the name that was not before.
-    pub fn finish(&self, id: HeapId, unfinished: Unfinished) -> io::Result<u64> {
+    pub fn finish(
+        &self,
+        id: HeapId,
+        parent: Option<HeapId>,
+        unfinished: Unfinished,
+    ) -> io::Result<Option<u64>> {
         let path = self.file(id);
         unfinished.file.sync_all()?;
         let bytes = unfinished.file.metadata()?.len();
+        let _storing = self.storing.read();
+        if parent.is_some_and(|parent| !self.file(parent).exists()) {
+            return Ok(None);
+        }
         fs::rename(&unfinished.partial.0, &path)?;
         sync_directory(path.parent().unwrap_or(&self.path))?;
-        Ok(bytes)
+        Ok(Some(bytes))
+    }
+
+    /// Held while files are removed: nothing is stored meanwhile.
+    pub fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.storing.write()
+    }
+
+    /// Gives a file another name, under which nobody finds it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn set_aside(&self, id: HeapId) -> io::Result<()> {
+        let path = self.file(id);
+        let mut aside = path.clone().into_os_string();
+        aside.push(DAMAGED);
+        fs::rename(path, aside)
     }
 
     /// Opens the file of a heap; `None` when there is none.
@@ -147,11 +199,11 @@ impl Disk {
         }
     }
 
-    /// Every heap that has a file, and the bytes of it. Files of other names are not ours.
+    /// Every heap that has a file. Files of other names are not ours.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn list(&self) -> io::Result<Vec<(HeapId, u64)>> {
+    pub fn list(&self) -> io::Result<Vec<HeapFileEntry>> {
         let mut found = Vec::new();
         for shard in 0..=u8::MAX {
             for entry in fs::read_dir(self.path.join(hex::encode(&[shard])))? {
@@ -159,7 +211,11 @@ impl Disk {
                 let name = entry.file_name();
                 let Some(id) = hex::decode_array(name.as_encoded_bytes()) else { continue };
                 match entry.metadata() {
-                    Ok(metadata) => found.push((HeapId(id), metadata.len())),
+                    Ok(metadata) => found.push(HeapFileEntry {
+                        id: HeapId(id),
+                        bytes: metadata.len(),
+                        modified: metadata.modified()?,
+                    }),
                     // Removed meanwhile.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
@@ -209,21 +265,43 @@ mod tests {
         Some(text)
     }
 
+    fn listed(disk: &Disk) -> Vec<(HeapId, u64)> {
+        disk.list().unwrap().iter().map(|file| (file.id, file.bytes)).collect()
+    }
+
+    #[test]
+    fn a_file_that_is_found_again_is_young_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let id = HeapId([1; 32]);
+        disk.write(id, None, |out| out.write_all(b"one")).unwrap();
+        let past = SystemTime::now() - 2 * TOUCH_AFTER;
+        File::open(disk.file(id)).unwrap().set_modified(past).unwrap();
+        assert_eq!(disk.list().unwrap()[0].modified, past);
+        disk.known(id).unwrap();
+        assert!(disk.list().unwrap()[0].modified > past + TOUCH_AFTER);
+    }
+
     #[test]
     fn what_was_written_is_read_listed_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::open(&dir.path().join("a/heaps")).unwrap();
         let (one, two) = (HeapId([1; 32]), HeapId([0xfe; 32]));
-        assert_eq!(disk.write(one, |out| out.write_all(b"one")).unwrap(), 3);
-        assert_eq!(disk.write(two, |out| out.write_all(b"second")).unwrap(), 6);
+        let write = |id, parent, bytes: &[u8]| disk.write(id, parent, |out| out.write_all(bytes));
+        assert_eq!(write(one, None, b"one").unwrap(), Some(3));
+        assert_eq!(write(two, Some(one), b"second").unwrap(), Some(6));
         assert_eq!(read(&disk, one).as_deref(), Some("one"));
-        assert_eq!(disk.list().unwrap(), [(one, 3), (two, 6)]);
-        // A heap has one content.
-        let again = disk.write(one, |_| panic!("it is there"));
-        assert_eq!(again.unwrap(), 3);
+        assert_eq!(listed(&disk), [(one, 3), (two, 6)]);
+        assert_eq!(
+            (disk.known(one).unwrap(), disk.known(HeapId([2; 32])).unwrap()),
+            (Some(3), None)
+        );
         assert!(disk.remove(one).unwrap() && !disk.remove(one).unwrap());
         assert_eq!(read(&disk, one), None);
-        assert_eq!(disk.list().unwrap(), [(two, 6)]);
+        assert_eq!(listed(&disk), [(two, 6)]);
+        assert_eq!(write(HeapId([2; 32]), Some(one), b"x").unwrap(), None, "what it needs is gone");
+        disk.set_aside(two).unwrap();
+        assert_eq!(listed(&disk), []);
     }
 
     #[test]
@@ -231,7 +309,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::open(dir.path()).unwrap();
         let id = HeapId([3; 32]);
-        let failed = disk.write(id, |out| {
+        let failed = disk.write(id, None, |out| {
             out.write_all(b"half")?;
             Err(io::ErrorKind::StorageFull.into())
         });
@@ -243,6 +321,6 @@ mod tests {
         fs::write(shard.join("README"), "not ours").unwrap();
         let disk = Disk::open(dir.path()).unwrap();
         assert!(!left.exists() && shard.join("README").exists());
-        assert_eq!(disk.list().unwrap(), []);
+        assert_eq!(listed(&disk), []);
     }
 }

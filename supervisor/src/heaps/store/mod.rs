@@ -14,6 +14,7 @@ mod cache;
 mod copies;
 mod disk;
 mod format;
+mod sweep;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use self::cache::Cache;
 pub use self::copies::{Copied, Incoming};
 use self::disk::Disk;
+pub use self::disk::HeapFileEntry;
 pub use self::format::FormatError;
 use self::format::{HEAD_BYTES, Head, compress, decompress};
 use super::{BlobError, Engines, Heap, HeapFile, HeapId, HeapKey, blob};
@@ -65,6 +67,27 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The heap whose file here is damaged, if that is what is wrong: a copy from another node may be
+    /// whole.
+    pub fn damaged(&self) -> Option<HeapId> {
+        match self {
+            Self::Format { heap, .. } => Some(*heap),
+            Self::Blob { heap, error } if error.is_damage() => Some(*heap),
+            _ => None,
+        }
+    }
+}
+
+/// How a heap is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Bytes it takes.
+    pub bytes: u64,
+    /// The heap it is stored against.
+    pub parent: Option<HeapId>,
+}
+
 /// The heaps of one node. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HeapStore {
@@ -89,11 +112,11 @@ impl HeapStore {
     }
 
     /// Makes a heap durable, and keeps it in memory for the next step. `parent` is the heap that it
-    /// came of. Says how many bytes it takes.
+    /// came of. One that is there already stays as it is.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
-    pub async fn put(&self, heap: Heap, parent: Option<Heap>) -> Result<u64, StoreError> {
+    pub async fn put(&self, heap: Heap, parent: Option<Heap>) -> Result<Kept, StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.put(heap, parent)).await
     }
@@ -133,11 +156,24 @@ impl HeapStore {
         .await
     }
 
-    /// Every heap that is there, and the bytes it takes.
+    /// Takes the file of a heap away, and leaves it under another name.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
-    pub async fn list(&self) -> Result<Vec<(HeapId, u64)>, StoreError> {
+    pub async fn set_aside(&self, id: HeapId) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            inner.cache.lock().remove(id);
+            Ok(inner.disk.set_aside(id)?)
+        })
+        .await
+    }
+
+    /// Every heap that is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub async fn list(&self) -> Result<Vec<HeapFileEntry>, StoreError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || Ok(inner.disk.list()?)).await
     }
@@ -162,18 +198,43 @@ impl Inner {
         engines.is_none_or(accepted).then_some(heap)
     }
 
-    fn put(&self, heap: Heap, parent: Option<Heap>) -> Result<u64, StoreError> {
-        let (parent, depth) = self.usable_parent(parent)?;
-        let head =
-            Head { depth, parent: parent.as_ref().map(Heap::id), header: heap.header(&self.key) };
-        let bytes = self.disk.write(heap.id(), |out| {
-            out.write_all(&head.encode())?;
-            let before = parent.as_ref().map(Heap::map).transpose()?;
-            compress(&heap.map()?, before.as_deref(), out)
-        })?;
-        // One that was there already may have another depth, which only matters for the next.
-        self.cache.lock().put(heap, depth);
-        Ok(bytes)
+    fn put(&self, heap: Heap, parent: Option<Heap>) -> Result<Kept, StoreError> {
+        if let Some((kept, depth)) = self.readable(heap.id())? {
+            self.cache.lock().put(heap, depth);
+            return Ok(kept);
+        }
+        let (mut parent, mut depth) = self.usable_parent(parent)?;
+        loop {
+            let below = parent.as_ref().map(Heap::id);
+            let head = Head { depth, parent: below, header: heap.header(&self.key) };
+            let written = self.disk.write(heap.id(), below, |out| {
+                out.write_all(&head.encode())?;
+                let before = parent.as_ref().map(Heap::map).transpose()?;
+                compress(&heap.map()?, before.as_deref(), out)
+            })?;
+            if let Some(bytes) = written {
+                self.cache.lock().put(heap, depth);
+                return Ok(Kept { bytes, parent: below });
+            }
+            // Removed meanwhile: then the heap stands by itself.
+            (parent, depth) = (None, 0);
+        }
+    }
+
+    /// How a heap is stored here, if it is, and what it is stored against is here as well; and its
+    /// depth. Saves it from being removed as one that nothing names.
+    fn readable(&self, id: HeapId) -> Result<Option<(Kept, u8)>, StoreError> {
+        let Some(bytes) = self.disk.known(id)? else { return Ok(None) };
+        let Head { parent, depth, .. } = match self.head(id) {
+            Ok((head, _)) => head,
+            Err(StoreError::Format { .. } | StoreError::Unknown(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let stands = match parent {
+            None => true,
+            Some(parent) => self.disk.known(parent)?.is_some(),
+        };
+        Ok(stands.then_some((Kept { bytes, parent }, depth)))
     }
 
     /// The parent, unless too many heaps would stand on one another; and the depth of what is stored

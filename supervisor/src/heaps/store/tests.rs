@@ -1,6 +1,7 @@
 //! Heaps that are put, read again, damaged, removed.
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use mcp_v8_protocol::HeapEngine;
 use tempfile::TempDir;
@@ -54,7 +55,8 @@ async fn steps_take_little_and_are_read_again_with_an_empty_memory() {
     let mut parent = None;
     let (mut whole, mut small) = (0, 0);
     for heap in &steps {
-        let bytes = store.put(heap.clone(), parent.replace(heap.clone())).await.unwrap();
+        let kept = store.put(heap.clone(), parent.replace(heap.clone())).await.unwrap();
+        let bytes = kept.bytes;
         if bytes > 90_000 {
             whole += 1
         } else {
@@ -212,7 +214,7 @@ async fn no_damaged_or_foreign_copy_is_kept() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (from, to) = (open(&here, 1 << 20), open(&there, 0));
     let heap = step(1);
-    let bytes = from.put(heap.clone(), None).await.unwrap() as usize;
+    let bytes = from.put(heap.clone(), None).await.unwrap().bytes as usize;
     for at in (0..HEAD_BYTES + 20).chain([bytes / 2, bytes - 1]) {
         let flip = |chunk: &mut Vec<u8>| chunk[at] ^= 1;
         assert!(send(&from, &to, &heap, 1 << 20, flip).await.is_err(), "byte {at}");
@@ -226,11 +228,74 @@ async fn no_damaged_or_foreign_copy_is_kept() {
     let stranger = HeapStore::open(there.path(), HeapKey::new([2; 32]), 0).unwrap();
     let foreign = send(&from, &stranger, &heap, 1 << 20, |_| {}).await;
     assert!(matches!(foreign, Err(StoreError::Blob { error: BlobError::Mac, .. })), "{foreign:?}");
-    assert_eq!(to.list().await.unwrap(), []);
+    assert!(to.list().await.unwrap().is_empty());
     // Nor what was begun and given up.
     let left: Vec<_> = std::fs::read_dir(there.path())
         .unwrap()
         .flat_map(|shard| std::fs::read_dir(shard.unwrap().path()).unwrap())
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Makes the files of these heaps old.
+fn age(dir: &TempDir, heaps: &[&Heap]) -> SystemTime {
+    let old = SystemTime::now() - Duration::from_secs(3600);
+    for heap in heaps {
+        std::fs::File::open(file(dir, heap)).unwrap().set_modified(old).unwrap();
+    }
+    old + Duration::from_secs(1)
+}
+
+#[tokio::test]
+async fn what_nothing_names_goes_with_what_only_it_stood_on_and_the_rest_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 1 << 20);
+    let steps: Vec<Heap> = (0..6).map(step).collect();
+    store.put(steps[0].clone(), None).await.unwrap();
+    for (before, after) in steps.iter().zip(&steps[1..]) {
+        store.put(after.clone(), Some(before.clone())).await.unwrap();
+    }
+    let named = |heaps: &[&Heap]| heaps.iter().map(|heap| heap.id()).collect();
+    let here = store.list().await.unwrap();
+    let young = SystemTime::now() - Duration::from_secs(60);
+    assert_eq!(store.sweep(here, named(&[]), young).await.unwrap(), 0, "they are young");
+    let old = age(&dir, &steps.iter().collect::<Vec<_>>());
+    let here = store.list().await.unwrap();
+    // The fourth stands on those before it.
+    assert_eq!(store.sweep(here, named(&[&steps[3]]), old).await.unwrap(), 2);
+    assert_eq!(store.list().await.unwrap().len(), 4);
+    assert_eq!(read(&open(&dir, 0), &steps[3]).await.unwrap(), &*steps[3].map().unwrap());
+    // Asked for since it was listed, as by who would store it again.
+    let here = store.list().await.unwrap();
+    assert!(store.has(steps[1].id()).await.unwrap());
+    assert_eq!(store.sweep(here, named(&[]), old).await.unwrap(), 2);
+    assert_eq!(read(&open(&dir, 0), &steps[1]).await.unwrap(), &*steps[1].map().unwrap());
+    // What comes while it is swept saves what it stands on.
+    age(&dir, &[&steps[0], &steps[1]]);
+    let here = store.list().await.unwrap();
+    store.put(steps[5].clone(), Some(steps[1].clone())).await.unwrap();
+    assert_eq!(store.sweep(here, named(&[]), old).await.unwrap(), 0);
+    assert_eq!(read(&open(&dir, 0), &steps[5]).await.unwrap(), &*steps[5].map().unwrap());
+    age(&dir, &[&steps[0], &steps[1], &steps[5]]);
+    let here = store.list().await.unwrap();
+    assert_eq!(store.sweep(here, named(&[]), old).await.unwrap(), 3);
+    assert!(store.list().await.unwrap().is_empty() && store.cached_bytes() == 0);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir, 0);
+    let (one, two) = (step(1), step(2));
+    store.put(one.clone(), None).await.unwrap();
+    store.put(two.clone(), Some(one.clone())).await.unwrap();
+    std::fs::write(file(&dir, &two), b"damaged").unwrap();
+    assert!(!store.has(two.id()).await.unwrap());
+    store.put(two.clone(), Some(one.clone())).await.unwrap();
+    assert_eq!(read(&store, &two).await.unwrap(), &*two.map().unwrap());
+    // What it stood on is gone: then it stands by itself.
+    store.remove(one.id()).await.unwrap();
+    assert!(!store.has(two.id()).await.unwrap());
+    assert_eq!(store.put(two.clone(), Some(one.clone())).await.unwrap().parent, None);
+    assert_eq!(read(&store, &two).await.unwrap(), &*two.map().unwrap());
 }

@@ -4,11 +4,18 @@
 //! fields exactly, so a wrong name or type is an error that names the argument.
 
 mod cancel_execution;
+mod delete_heap_tags;
 mod get_execution;
 mod get_execution_output;
+mod get_heap_tags;
 mod list_executions;
+mod list_session_snapshots;
+mod list_sessions;
+mod query_heaps_by_tags;
 mod run_js;
+mod set_heap_tags;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmcp::ErrorData;
@@ -21,7 +28,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::limits::MCP_MESSAGE_BYTES_MAX;
-use crate::requests::json_error;
+use crate::requests::{json_error, session_of};
 
 /// All tools, in the order in which a client shows them.
 pub fn definitions(app: &App) -> Vec<Tool> {
@@ -31,6 +38,12 @@ pub fn definitions(app: &App) -> Vec<Tool> {
         get_execution_output::definition(),
         cancel_execution::definition(),
         list_executions::definition(),
+        list_sessions::definition(),
+        list_session_snapshots::definition(),
+        get_heap_tags::definition(),
+        set_heap_tags::definition(),
+        delete_heap_tags::definition(),
+        query_heaps_by_tags::definition(),
     ]
 }
 
@@ -50,6 +63,14 @@ pub async fn call(
         get_execution_output::NAME => get_execution_output::call(app, arguments).await,
         cancel_execution::NAME => cancel_execution::call(app, arguments).await,
         list_executions::NAME => list_executions::call(app, arguments).await,
+        list_sessions::NAME => list_sessions::call(app, arguments).await,
+        list_session_snapshots::NAME => {
+            list_session_snapshots::call(app, arguments, &context).await
+        }
+        get_heap_tags::NAME => get_heap_tags::call(app, arguments).await,
+        set_heap_tags::NAME => set_heap_tags::call(app, arguments).await,
+        delete_heap_tags::NAME => delete_heap_tags::call(app, arguments).await,
+        query_heaps_by_tags::NAME => query_heaps_by_tags::call(app, arguments).await,
         other => {
             let names: Vec<_> = definitions(app).iter().map(|tool| tool.name.to_string()).collect();
             let message = format!("no tool '{other}'; there are: {}", names.join(", "));
@@ -68,6 +89,36 @@ type Answer = Result<CallToolResult, CallToolResult>;
 struct ById {
     /// The id that run_js returned.
     execution_id: String,
+}
+
+/// Tags of a heap.
+#[derive(Debug, Serialize, JsonSchema)]
+struct HeapTags {
+    /// Values by key.
+    tags: BTreeMap<String, String>,
+}
+
+/// That it worked.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Done {
+    /// Always true.
+    ok: bool,
+}
+
+/// The session of a call: the one it names, or else the header, or else `--session-id`.
+fn session(
+    app: &App,
+    named: Option<String>,
+    context: &RequestContext<RoleServer>,
+) -> Result<Option<String>, CallToolResult> {
+    if named.is_some() {
+        return Ok(named);
+    }
+    let from_header = match context.extensions.get::<axum::http::request::Parts>() {
+        Some(parts) => session_of(&parts.headers).map_err(refuse)?,
+        None => None,
+    };
+    Ok(from_header.or_else(|| app.session.clone()))
 }
 
 /// Parses arguments; an error names the argument.

@@ -3,6 +3,7 @@
 //! Console lines travel as progress notifications while it runs, if the client asked for them.
 //! Cancelling or dropping the call cancels the script.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmcp::model::{
@@ -13,28 +14,30 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::get_execution::fitted_result;
-use super::{Answer, cut_with_notice, define, fits, parse, refuse, result};
+use super::{Answer, cut_with_notice, define, fits, parse, refuse, result, session};
 use crate::app::App;
 use crate::executions::model::{RunResult, Status};
 use crate::executions::{CancelOnDrop, Execution, Submit, Wait};
 use crate::limits::{
     CODE_BYTES_MAX, MCP_MESSAGE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_PAUSE, WAIT_SECS_DEFAULT,
 };
-use crate::requests::{Later, refuse_later, session_header};
+use crate::sessions::heap_id;
 
 pub(super) const NAME: &str = "run_js";
 
-const DESCRIPTION: &str = "Run JavaScript or TypeScript in a fresh, isolated V8 process and return \
-what it printed and its value.\n\
+const DESCRIPTION: &str = "Run JavaScript or TypeScript in an isolated V8 process and return what it \
+printed and its value.\n\
 \n\
 - `output`: everything printed with console.log and its kin.\n\
 - `result`: the value of the last expression, or of `export default`.\n\
 - `error`: message and stack with line numbers of your code, when it failed.\n\
+- `heap`: where a `session`, `heap` or `tags` was given, the name of the state that is left.\n\
 \n\
 The code is one ES module: top-level await works, import does not. There are timers, crypto \
-(getRandomValues, randomUUID) and performance.now, but no files, network, process or environment, \
-and nothing is kept between calls. Waits up to \
-`wait_secs` for the end; a script that takes longer goes on, and get_execution finds it by \
+(getRandomValues, randomUUID) and performance.now, but no files, network, process or environment. \
+Without `session` every call begins fresh. With it, what is on globalThis stays for the next call in \
+that session (globalThis.rows = …; not const, let or function, which are the module's own), and a \
+script that fails changes nothing. Waits up to `wait_secs` for the end; a script that takes longer goes on, and get_execution finds it by \
 `execution_id`.\n\
 \n\
 Example: {\"code\": \"const a = [3, 1, 2].sort(); console.log(a); a.length\"} gives output \
@@ -60,12 +63,16 @@ struct Arguments {
     /// running the code again.
     #[schemars(length(min = 1, max = 256))]
     idempotency_key: Option<String>,
-    #[schemars(skip)]
-    heap: Later,
-    #[schemars(skip)]
-    session: Later,
-    #[schemars(skip)]
-    tags: Later,
+    /// Go on in this session: what earlier scripts in it left in globals is there, and what this one
+    /// leaves is kept. Made if there is none of that name.
+    #[schemars(length(min = 1, max = 256))]
+    session: Option<String>,
+    /// Begin with this heap, which an earlier call returned, instead of where the session stands.
+    /// 64 hexadecimal digits.
+    heap: Option<String>,
+    /// Tags of the heap that this script leaves, to find it by with query_heaps_by_tags.
+    #[serde(default)]
+    tags: Option<BTreeMap<String, String>>,
 }
 
 fn default_wait() -> Option<u64> {
@@ -87,11 +94,9 @@ pub(super) async fn call(
     context: RequestContext<RoleServer>,
 ) -> Answer {
     let arguments: Arguments = parse(arguments)?;
-    let Arguments { heap, session, tags, .. } = &arguments;
-    refuse_later([("heap", heap), ("session", session), ("tags", tags)]).map_err(refuse)?;
-    if let Some(parts) = context.extensions.get::<axum::http::request::Parts>() {
-        session_header(&parts.headers).map_err(refuse)?;
-    }
+    let session = session(app, arguments.session, &context)?;
+    let heap = arguments.heap.as_deref().map(|heap| heap_id("heap", heap));
+    let heap = heap.transpose().map_err(refuse)?;
     let wait = Wait::seconds("wait_secs", arguments.wait_secs.unwrap_or(WAIT_SECS_DEFAULT))
         .map_err(refuse)?;
     let code = match (arguments.code, arguments.file) {
@@ -107,6 +112,9 @@ pub(super) async fn call(
         heap_memory_max_mb: arguments.heap_memory_max_mb,
         execution_timeout_secs: arguments.execution_timeout_secs,
         idempotency_key: arguments.idempotency_key,
+        session,
+        heap,
+        tags: arguments.tags.unwrap_or_default(),
     };
     let keyed = submit.idempotency_key.is_some();
     let execution = app.executions.submit(submit).await.map_err(refuse)?;

@@ -1,0 +1,233 @@
+//! The heaps of this node as executions use them, from the first one in the cluster's life.
+//!
+//! # Contract
+//! * Nothing is opened, and the cluster has no key, before somebody keeps a heap or another node asks
+//!   for one.
+//! * [`Heaps::get`] gives a heap from wherever it is. One whose file was damaged here is put aside and
+//!   fetched again.
+//! * [`Heaps::upkeep`] sees to it that this node has what the replicated state names, and nothing else
+//!   for long: see [`HEAP_GRACE`].
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use mcp_v8_cluster::command::{Command, FoundHeaps};
+use mcp_v8_cluster::node::Node;
+use mcp_v8_cluster::state::{StateError, named};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
+
+use super::exchange::{Exchange, ExchangeError};
+use super::key::NoEntropy;
+use super::store::{HeapStore, Kept, StoreError};
+use super::{Engines, Heap, HeapId, HeapKey};
+use crate::limits::{
+    HEAP_CACHE_BYTES, HEAP_GRACE, HEAP_SPREAD_AGAIN, HEAP_SPREAD_MAX, HEAP_UPKEEP,
+};
+use crate::metrics;
+
+/// Why a heap is not to be had, or not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum HeapsError {
+    /// The cluster.
+    #[error("{0}")]
+    Cluster(String),
+    /// The rows.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// No key can be made.
+    #[error(transparent)]
+    Key(#[from] NoEntropy),
+    /// The directory cannot be used.
+    #[error("{path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store, or the other nodes.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+}
+
+impl From<StoreError> for HeapsError {
+    fn from(error: StoreError) -> Self {
+        Self::Exchange(error.into())
+    }
+}
+
+/// The heaps of this node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Heaps {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    node: Node,
+    path: PathBuf,
+    exchange: OnceCell<Exchange>,
+}
+
+impl Heaps {
+    /// In a directory, which is made when it is needed.
+    pub fn new(node: Node, path: PathBuf) -> Self {
+        Self { inner: Arc::new(Inner { node, path, exchange: OnceCell::new() }) }
+    }
+
+    /// The heaps, made if the cluster has none yet.
+    async fn opened(&self) -> Result<&Exchange, HeapsError> {
+        let Inner { node, exchange, .. } = &*self.inner;
+        let open = || async {
+            if let Some(key) = named::key(&node.rows())? {
+                return self.open(key).await;
+            }
+            let found = Command::FoundHeaps(FoundHeaps { key: HeapKey::generate()? });
+            let unavailable =
+                |error: &dyn std::fmt::Display| HeapsError::Cluster(error.to_string());
+            let proposed = node.propose(found).await.map_err(|error| unavailable(&error))?;
+            node.applied_to(proposed.index).await.map_err(|error| unavailable(&error))?;
+            // The first that was named, which may be another's.
+            let key = named::key(&node.rows())?;
+            self.open(key.ok_or_else(|| unavailable(&"the heaps have no key"))?).await
+        };
+        exchange.get_or_try_init(open).await
+    }
+
+    /// The heaps, if the cluster has any.
+    async fn known(&self) -> Result<Option<&Exchange>, HeapsError> {
+        let Inner { node, exchange, .. } = &*self.inner;
+        if exchange.get().is_none() && named::key(&node.rows())?.is_none() {
+            let barrier = node.barrier().await;
+            barrier.map_err(|error| HeapsError::Cluster(error.to_string()))?;
+            if named::key(&node.rows())?.is_none() {
+                return Ok(None);
+            }
+        }
+        self.opened().await.map(Some)
+    }
+
+    async fn open(&self, key: [u8; 32]) -> Result<Exchange, HeapsError> {
+        let Inner { node, path, .. } = &*self.inner;
+        let directory = path.clone();
+        let opening = tokio::task::spawn_blocking(move || {
+            HeapStore::open(&directory, HeapKey::new(key), HEAP_CACHE_BYTES)
+        });
+        let opened = opening.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let store =
+            opened.map_err(|source| HeapsError::Directory { path: path.clone(), source })?;
+        Ok(Exchange::new(node.clone(), store))
+    }
+
+    /// A heap that these engines can restore.
+    ///
+    /// # Errors
+    /// [`HeapsError`].
+    pub async fn get(&self, id: HeapId, engines: Engines) -> Result<Heap, HeapsError> {
+        let exchange = self.opened().await?;
+        let store = exchange.store();
+        match store.get(id, engines.clone()).await {
+            Ok(heap) => return Ok(heap),
+            Err(StoreError::Unknown(_)) => {}
+            Err(error) => {
+                let Some(damaged) = error.damaged() else { return Err(error.into()) };
+                tracing::error!(%error, "put aside; the heap is fetched from another node");
+                store.set_aside(damaged).await?;
+            }
+        }
+        exchange.fetch(id, None).await?;
+        Ok(store.get(id, engines).await?)
+    }
+
+    /// Makes a heap durable here. `parent` is the one that it came of.
+    ///
+    /// # Errors
+    /// [`HeapsError`].
+    pub async fn put(&self, heap: Heap, parent: Option<Heap>) -> Result<Kept, HeapsError> {
+        Ok(self.opened().await?.store().put(heap, parent).await?)
+    }
+
+    /// Brings a heap that is durable here to a majority, within [`HEAP_SPREAD_MAX`].
+    ///
+    /// # Errors
+    /// [`HeapsError`], when it is not.
+    pub async fn spread(&self, heap: HeapId) -> Result<(), HeapsError> {
+        let exchange = self.opened().await?;
+        let begun = Instant::now();
+        loop {
+            match exchange.spread(heap).await {
+                Ok(()) => {
+                    metrics::heap_spread(begun.elapsed());
+                    return Ok(());
+                }
+                Err(error) if begun.elapsed() >= HEAP_SPREAD_MAX => return Err(error.into()),
+                Err(error) => tracing::warn!(%heap, %error, "it is tried again"),
+            }
+            sleep(HEAP_SPREAD_AGAIN).await;
+        }
+    }
+
+    /// Answers a call of another node; `None` to what is none about heaps.
+    pub async fn answer(&self, body: &[u8]) -> Option<Vec<u8>> {
+        match self.known().await {
+            Ok(Some(exchange)) => exchange.answer(body).await,
+            Ok(None) => None,
+            Err(error) => Some(Exchange::cannot(&error.to_string())),
+        }
+    }
+
+    /// Fetches what is missing here and removes what nothing names. Never returns.
+    pub async fn upkeep(self) {
+        loop {
+            sleep(HEAP_UPKEEP).await;
+            if let Err(error) = self.look_after().await {
+                tracing::warn!(%error, "the heaps are looked after later");
+            }
+        }
+    }
+
+    /// One round of [`Heaps::upkeep`].
+    async fn look_after(&self) -> Result<(), HeapsError> {
+        let node = &self.inner.node;
+        if self.inner.exchange.get().is_none() && named::key(&node.rows())?.is_none() {
+            return Ok(());
+        }
+        let exchange = self.opened().await?;
+        let store = exchange.store();
+        // What is here first, and then what is named: a heap that comes in between is one too many
+        // here, and too young to go.
+        let here = store.list().await?;
+        // A node that is behind would take for nameless what the others have named.
+        node.barrier().await.map_err(|error| HeapsError::Cluster(error.to_string()))?;
+        let rows = node.rows();
+        let named = tokio::task::spawn_blocking(move || named::all(&rows));
+        let named = named.await.map_err(|error| HeapsError::Cluster(error.to_string()))??;
+        let named: HashSet<HeapId> = named.into_iter().map(HeapId).collect();
+        let files: HashSet<HeapId> = here.iter().map(|file| file.id).collect();
+        let (mut fetched, mut problem) = (0_usize, None);
+        for heap in named.difference(&files) {
+            match exchange.fetch(*heap, None).await {
+                Ok(()) => fetched += 1,
+                Err(error) => problem = Some(error),
+            }
+        }
+        let old = SystemTime::now().checked_sub(HEAP_GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
+        let removed = store.sweep(here, named, old).await?;
+        if fetched + removed > 0 {
+            tracing::info!(fetched, removed, "heaps that were missing, and that nothing named");
+        }
+        metrics::heaps_stored(&store.list().await?);
+        problem.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+// What is younger than this may still be on its way to being named.
+const _: () = assert!(
+    HEAP_GRACE.as_secs()
+        > 2 * (HEAP_SPREAD_MAX.as_secs() + mcp_v8_cluster::limits::PROPOSE_MS_MAX / 1000)
+);
+const _: () = assert!(HEAP_UPKEEP.as_secs() < Duration::from_secs(3600).as_secs());

@@ -1,0 +1,446 @@
+//! What callers see of sessions and heaps besides running scripts: names, histories, tags, and moving a
+//! session on request.
+//!
+//! # Contract
+//! * Every read is linearizable: it knows what was committed before it was asked.
+//! * Lists are pages, bounded in rows and in bytes; a page says where the next one begins.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use mcp_v8_cluster::command::{
+    Command, DeleteHeapTags, DeleteSession, MoveSession, MoveTo, Reply, SetHeapTags,
+};
+use mcp_v8_cluster::hex;
+use mcp_v8_cluster::limits::{TAGS_BYTES_MAX, TAGS_MAX};
+use mcp_v8_cluster::node::{Node, ProposeError};
+use mcp_v8_cluster::state::rows::{EntryRow, HeapRow};
+use mcp_v8_cluster::state::{Rows, StateError, heaps, named, sessions};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::executions::model::rfc3339;
+use crate::executions::{SubmitError, check_session, ms, time};
+use crate::heaps::HeapId;
+use crate::limits::{
+    LIST_DEFAULT, LIST_MAX, SNAPSHOT_CODE_BYTES_MAX, SNAPSHOTS_BYTES_MAX, TAGGED_HEAPS_MAX,
+};
+
+/// Why a question about sessions or heaps has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// There are none here.
+    #[error(
+        "this server keeps no sessions and no heaps (--stateless, or another server has its database)"
+    )]
+    NotKept,
+    /// An argument is not accepted.
+    #[error(transparent)]
+    Invalid(#[from] SubmitError),
+    /// There is no such session.
+    #[error("Session '{0}' not found")]
+    NoSession(String),
+    /// There is one already.
+    #[error("Session '{0}' exists already; choose another name, or reset that session")]
+    Exists(String),
+    /// Scripts run in it, or wait to.
+    #[error("Session '{0}' has executions that have not ended; cancel them first")]
+    Busy(String),
+    /// There is no such heap.
+    #[error("Heap '{0}' not found")]
+    NoHeap(HeapId),
+    /// The heap has too many tags.
+    #[error(
+        "`tags`: with those it has the heap would have too many; accepted: {TAGS_MAX} tags and \
+         {TAGS_BYTES_MAX} bytes of keys and values"
+    )]
+    TooManyTags,
+    /// The cluster does not answer.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+fn unavailable(error: impl Display) -> SessionError {
+    SessionError::Unavailable(error.to_string())
+}
+
+/// Names of sessions.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct SessionList {
+    /// In alphabetical order.
+    pub sessions: Vec<String>,
+    /// Pass as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// One entry of a session's history. Of the fields only those are there that were asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct Snapshot {
+    /// Its number; the first entry of a session has 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// The heap the step began with; null for an empty one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_heap: Option<Option<String>>,
+    /// The heap it left, where the session stood afterwards; null for an empty one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_heap: Option<Option<String>>,
+    /// The source of the script; empty where the session was forked or reset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// When it ended, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+    /// The execution; null where the session was forked or reset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<Option<String>>,
+}
+
+/// A page of a session's history, oldest entry first.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct SnapshotList {
+    /// The entries.
+    pub entries: Vec<Snapshot>,
+    /// Pass as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<u64>,
+}
+
+/// A stored heap.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct HeapInfo {
+    /// Its hash.
+    pub heap: String,
+    /// Bytes it takes on each node.
+    pub stored_bytes: u64,
+    /// The heap that it is stored as the difference from; null when it stands by itself.
+    pub parent: Option<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A heap and its tags.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct TaggedHeap {
+    /// Its hash.
+    pub heap: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Heaps with certain tags.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct TaggedHeaps {
+    /// The heaps, at most 1000.
+    pub results: Vec<TaggedHeap>,
+}
+
+/// Which fields of history entries are wanted.
+#[derive(Debug, Clone, Copy)]
+struct Fields {
+    index: bool,
+    input_heap: bool,
+    output_heap: bool,
+    code: bool,
+    timestamp: bool,
+    execution_id: bool,
+}
+
+impl Fields {
+    fn parse(text: Option<&str>) -> Result<Self, SubmitError> {
+        let all = text.is_none();
+        let mut fields = Self {
+            index: all,
+            input_heap: all,
+            output_heap: all,
+            code: all,
+            timestamp: all,
+            execution_id: all,
+        };
+        for name in text.iter().flat_map(|text| text.split(',')) {
+            let field = match name.trim() {
+                "index" => &mut fields.index,
+                "input_heap" => &mut fields.input_heap,
+                "output_heap" => &mut fields.output_heap,
+                "code" => &mut fields.code,
+                "timestamp" => &mut fields.timestamp,
+                "execution_id" => &mut fields.execution_id,
+                other => {
+                    let problem = format!(
+                        "has '{other}'; accepted, separated by commas: index, input_heap, \
+                         output_heap, code, timestamp, execution_id"
+                    );
+                    return Err(SubmitError::Invalid { field: "fields", problem });
+                }
+            };
+            *field = true;
+        }
+        Ok(fields)
+    }
+}
+
+/// A heap's hash as callers write it.
+///
+/// # Errors
+/// [`SubmitError::Invalid`] naming the field.
+pub fn heap_id(field: &'static str, text: &str) -> Result<HeapId, SubmitError> {
+    let id = hex::decode_array(text.as_bytes());
+    id.map(HeapId).ok_or_else(|| {
+        let problem = "is not the hash of a heap; accepted: 64 hexadecimal digits".to_owned();
+        SubmitError::Invalid { field, problem }
+    })
+}
+
+fn checked_limit(limit: Option<u64>) -> Result<usize, SubmitError> {
+    let limit = limit.unwrap_or(LIST_DEFAULT);
+    crate::executions::check_range("limit", limit, 1, LIST_MAX, "")?;
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// Sessions and heaps, over the replicated state.
+#[derive(Debug, Clone, Copy)]
+pub struct Sessions<'a> {
+    node: &'a Node,
+}
+
+impl<'a> Sessions<'a> {
+    /// Over this node of the cluster.
+    ///
+    /// # Errors
+    /// [`SessionError::NotKept`] without one.
+    pub fn new(node: Option<&'a Node>) -> Result<Self, SessionError> {
+        Ok(Self { node: node.ok_or(SessionError::NotKept)? })
+    }
+
+    /// Reads rows that are up to date, on a thread of its own.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Rows) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, SessionError> {
+        self.node.barrier().await.map_err(unavailable)?;
+        let rows = self.node.rows();
+        let reading = tokio::task::spawn_blocking(move || read(&rows));
+        reading.await.map_err(unavailable)?.map_err(unavailable)
+    }
+
+    /// Names of sessions, in alphabetical order, after `cursor`.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn names(
+        &self,
+        limit: Option<u64>,
+        cursor: Option<String>,
+    ) -> Result<SessionList, SessionError> {
+        let limit = checked_limit(limit)?;
+        let mut names =
+            self.read(move |rows| sessions::names(rows, cursor.as_deref(), limit + 1)).await?;
+        let more = names.len() > limit;
+        names.truncate(limit);
+        let next_cursor = if more { names.last().cloned() } else { None };
+        Ok(SessionList { sessions: names, next_cursor })
+    }
+
+    /// The history of a session from entry `cursor` on.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn snapshots(
+        &self,
+        session: &str,
+        fields: Option<&str>,
+        limit: Option<u64>,
+        cursor: Option<u64>,
+    ) -> Result<SnapshotList, SessionError> {
+        check_session("session", session)?;
+        let (fields, limit) = (Fields::parse(fields)?, checked_limit(limit)?);
+        let name = session.to_owned();
+        let page = self.read(move |rows| page(rows, &name, fields, limit, cursor)).await?;
+        page.ok_or_else(|| SessionError::NoSession(session.to_owned()))
+    }
+
+    /// Makes a session as a copy of another, or at a heap.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn fork(&self, session: &str, from: MoveTo) -> Result<(), SessionError> {
+        self.put(session, from, true).await
+    }
+
+    /// Puts a session at a heap, or at its beginning.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn reset(&self, session: &str, to: Option<HeapId>) -> Result<(), SessionError> {
+        let to = to.map_or(MoveTo::Empty, |heap| MoveTo::Heap(heap.0));
+        self.put(session, to, false).await
+    }
+
+    async fn put(&self, session: &str, to: MoveTo, new: bool) -> Result<(), SessionError> {
+        check_session("session", session)?;
+        let source = match &to {
+            MoveTo::Session(from) => from.clone(),
+            _ => session.to_owned(),
+        };
+        let at_ms = ms(std::time::SystemTime::now());
+        let put = MoveSession { id: Uuid::now_v7(), session: session.to_owned(), to, new, at_ms };
+        match self.commit(Command::MoveSession(put)).await? {
+            Reply::Done => Ok(()),
+            Reply::SessionExists => Err(SessionError::Exists(session.to_owned())),
+            Reply::NoSession => Err(SessionError::NoSession(source)),
+            Reply::NoHeap(heap) => Err(SessionError::NoHeap(HeapId(heap))),
+            Reply::TooManySessions => Err(SubmitError::TooManySessions.into()),
+            other => Err(unavailable(format!("{other:?}"))),
+        }
+    }
+
+    /// Forgets a session and its history. Heaps that nothing else names go with it.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn delete(&self, session: &str) -> Result<(), SessionError> {
+        check_session("session", session)?;
+        loop {
+            let delete = DeleteSession { id: Uuid::now_v7(), session: session.to_owned() };
+            match self.commit(Command::DeleteSession(delete)).await? {
+                Reply::Done => return Ok(()),
+                Reply::More => {}
+                Reply::NoSession => return Err(SessionError::NoSession(session.to_owned())),
+                Reply::SessionBusy => return Err(SessionError::Busy(session.to_owned())),
+                other => return Err(unavailable(format!("{other:?}"))),
+            }
+        }
+    }
+
+    /// A heap that something names.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn heap(&self, heap: HeapId) -> Result<HeapInfo, SessionError> {
+        let read =
+            self.read(move |rows| Ok((named::heap(rows, &heap.0)?, heaps::tags(rows, &heap.0)?)));
+        let (Some(HeapRow { stored_bytes, parent, .. }), tags) = read.await? else {
+            return Err(SessionError::NoHeap(heap));
+        };
+        let parent = parent.map(|parent| HeapId(parent).to_string());
+        Ok(HeapInfo { heap: heap.to_string(), stored_bytes, parent, tags })
+    }
+
+    /// The tags of a heap.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn tags(&self, heap: HeapId) -> Result<BTreeMap<String, String>, SessionError> {
+        self.read(move |rows| heaps::tags(rows, &heap.0)).await
+    }
+
+    /// Sets tags of a heap; those it has under other keys stay.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn set_tags(
+        &self,
+        heap: HeapId,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), SessionError> {
+        let set = SetHeapTags { id: Uuid::now_v7(), heap: heap.0, tags };
+        match self.commit(Command::SetHeapTags(set)).await? {
+            Reply::Done => Ok(()),
+            Reply::TooManyTags => Err(SessionError::TooManyTags),
+            other => Err(unavailable(format!("{other:?}"))),
+        }
+    }
+
+    /// Deletes tags of a heap: those named, separated by commas, or all.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn delete_tags(&self, heap: HeapId, keys: Option<&str>) -> Result<(), SessionError> {
+        let keys = keys.map(|keys| keys.split(',').map(str::to_owned).collect());
+        let delete = DeleteHeapTags { id: Uuid::now_v7(), heap: heap.0, keys };
+        match self.commit(Command::DeleteHeapTags(delete)).await? {
+            Reply::Done => Ok(()),
+            other => Err(unavailable(format!("{other:?}"))),
+        }
+    }
+
+    /// Heaps that have all these tags, whatever others they have.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn tagged(
+        &self,
+        tags: BTreeMap<String, String>,
+    ) -> Result<TaggedHeaps, SessionError> {
+        let found = self.read(move |rows| heaps::tagged(rows, &tags, TAGGED_HEAPS_MAX)).await?;
+        let shown = |(heap, tags)| TaggedHeap { heap: HeapId(heap).to_string(), tags };
+        Ok(TaggedHeaps { results: found.into_iter().map(shown).collect() })
+    }
+
+    async fn commit(&self, command: Command) -> Result<Reply, SessionError> {
+        let proposed = self.node.propose(command).await.map_err(|error| match error {
+            ProposeError::TooLong(_) => {
+                let problem = "is too much for one request".to_owned();
+                SessionError::Invalid(SubmitError::Invalid { field: "tags", problem })
+            }
+            error => unavailable(error),
+        })?;
+        Ok(proposed.reply)
+    }
+}
+
+/// A page of a history; `None` without such a session.
+fn page(
+    rows: &dyn Rows,
+    session: &str,
+    fields: Fields,
+    limit: usize,
+    cursor: Option<u64>,
+) -> Result<Option<SnapshotList>, StateError> {
+    let Some(row) = sessions::session(rows, session)? else { return Ok(None) };
+    let first = cursor.unwrap_or_default().max(row.first_entry);
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    for index in first..row.next_entry {
+        if entries.len() == limit || bytes > SNAPSHOTS_BYTES_MAX {
+            return Ok(Some(SnapshotList { entries, next_cursor: Some(index) }));
+        }
+        let Some(entry) = sessions::entry(rows, session, index)? else { continue };
+        let code = match fields.code {
+            true => Some(cut_code(sessions::code(rows, session, index)?)),
+            false => None,
+        };
+        let snapshot = shown(index, &entry, code, fields);
+        bytes += snapshot.code.as_ref().map_or(0, String::len) + ENTRY_BYTES;
+        entries.push(snapshot);
+    }
+    Ok(Some(SnapshotList { entries, next_cursor: None }))
+}
+
+/// Bytes of an entry besides its code, about.
+const ENTRY_BYTES: usize = 384;
+
+fn shown(index: u64, entry: &EntryRow, code: Option<String>, fields: Fields) -> Snapshot {
+    let heap = |heap: Option<[u8; 32]>| heap.map(|heap| HeapId(heap).to_string());
+    Snapshot {
+        index: fields.index.then_some(index),
+        input_heap: fields.input_heap.then(|| heap(entry.input)),
+        output_heap: fields.output_heap.then(|| heap(entry.output)),
+        code,
+        timestamp: fields.timestamp.then(|| rfc3339(time(entry.at_ms))),
+        execution_id: fields
+            .execution_id
+            .then(|| entry.execution.map(|execution| execution.to_string())),
+    }
+}
+
+fn cut_code(mut code: String) -> String {
+    if code.len() > SNAPSHOT_CODE_BYTES_MAX {
+        let bytes = code.len();
+        code.truncate(code.floor_char_boundary(SNAPSHOT_CODE_BYTES_MAX));
+        code.push_str(&format!("\n// [cut here: the source has {bytes} bytes]"));
+    }
+    code
+}
