@@ -10,6 +10,7 @@ pub mod cli;
 pub mod docs;
 pub mod exec;
 pub mod executions;
+pub mod failpoints;
 pub mod heaps;
 pub mod http;
 pub mod limits;

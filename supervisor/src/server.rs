@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_v8_cluster::command::MoveTo;
 use mcp_v8_cluster::node::{Node, StartError};
 use mcp_v8_cluster::store::{LockError, OpenError};
 use tokio::net::TcpListener;
@@ -33,6 +34,7 @@ use crate::mcp;
 use crate::metrics;
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
+use crate::sessions::SessionError;
 use crate::stop::Stop;
 use crate::waiting::{self, WaitError};
 
@@ -86,6 +88,9 @@ pub enum ServeError {
     /// Raft has stopped.
     #[error("Raft has stopped: {0}")]
     Raft(String),
+    /// The session cannot be begun.
+    #[error("--session-fork-from: {0}")]
+    Fork(String),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
@@ -214,6 +219,9 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
     listeners.close();
 
+    if let (Some(session), Some(from)) = (&args.session_id, &args.session_fork_from) {
+        fork_session(&app, session, from).await?;
+    }
     let (talked, mut conversation) = oneshot::channel();
     if stdio {
         tracing::info!(version = VERSION, "serving MCP on stdin and stdout");
@@ -286,6 +294,16 @@ async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
         }
         Ok(node) => Ok(Some(node?)),
         Err(error) => Err(ServeError::Raft(error.to_string())),
+    }
+}
+
+/// Begins the session as a copy of another, unless it is there.
+async fn fork_session(app: &App, session: &str, from: &str) -> Result<(), ServeError> {
+    let failed = |error: SessionError| ServeError::Fork(error.to_string());
+    match app.sessions().map_err(failed)?.fork(session, MoveTo::Session(from.to_owned())).await {
+        // A client that starts its server again goes on where it was.
+        Ok(()) | Err(SessionError::Exists(_)) => Ok(()),
+        Err(error) => Err(failed(error)),
     }
 }
 

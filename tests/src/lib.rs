@@ -244,16 +244,21 @@ impl Server {
 
 /// A call of the tool `run_js`, by a POST to `/mcp`.
 pub fn run_js(post: RequestBuilder, id: usize, arguments: Value) -> RequestBuilder {
+    call_tool(post, id, "run_js", arguments)
+}
+
+/// A call of a tool, by a POST to `/mcp`.
+pub fn call_tool(post: RequestBuilder, id: usize, name: &str, arguments: Value) -> RequestBuilder {
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": MCP_REVISION,
         "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
         "io.modelcontextprotocol/clientCapabilities": {},
     });
-    let params = json!({"name": "run_js", "arguments": arguments, "_meta": meta});
+    let params = json!({"name": name, "arguments": arguments, "_meta": meta});
     post.header("accept", "application/json, text/event-stream")
         .header("mcp-protocol-version", MCP_REVISION)
         .header("mcp-method", "tools/call")
-        .header("mcp-name", "run_js")
+        .header("mcp-name", name)
         .json(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
 }
 

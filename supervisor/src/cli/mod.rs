@@ -61,8 +61,11 @@ pub fn command() -> clap::Command {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write as _;
+
+    use super::args::SESSION_DB_PATH_DEFAULT;
+    use super::*;
+    use crate::executions::KeepHeaps;
 
     fn parse_words(words: &[&str]) -> Result<Args, clap::Error> {
         parse(std::iter::once("mcp-v8").chain(words.iter().copied()).map(OsString::from))
@@ -144,9 +147,47 @@ mod tests {
                 assert!(text.contains("not supported yet") && text.contains(flag.long), "{text}");
             }
         }
-        let error = parse_words(&["--heap-store=dir"]).unwrap_err().to_string();
+        let error = parse_words(&["--heap-store=s3"]).unwrap_err().to_string();
         assert!(error.contains("not supported yet"), "{error}");
         assert!(parse_words(&["--heap-store=none", "--stateless"]).is_ok());
+    }
+
+    #[test]
+    fn which_scripts_leave_heaps_and_where_follows_from_all_spellings() {
+        let parsed = |words: &[&str]| {
+            let args = parse_words(words).unwrap();
+            let (path, flag) = args.heaps_path();
+            (args.keep_heaps(), path.display().to_string(), flag)
+        };
+        let default = format!("{SESSION_DB_PATH_DEFAULT}/heaps/node1");
+        assert_eq!(parsed(&[]), (KeepHeaps::WhereAsked, default, "session-db-path"));
+        assert_eq!(parsed(&["--heap-store=dir"]).0, KeepHeaps::Always);
+        assert_eq!(parsed(&["--heap-store=none"]).0, KeepHeaps::Never);
+        assert_eq!(parsed(&["--stateless"]).0, KeepHeaps::Never);
+        let dir = (KeepHeaps::Always, "/h/n7".to_owned(), "directory-path");
+        assert_eq!(parsed(&["--directory-path=/h", "--node-id=n7"]), dir);
+        let dir = (KeepHeaps::WhereAsked, "/h/node1".to_owned(), "heap-dir");
+        assert_eq!(parsed(&["--heap-dir=/h"]), dir);
+    }
+
+    #[test]
+    fn what_contradicts_itself_about_heaps_and_sessions_is_refused() {
+        let long = format!("--session-id={}", "s".repeat(257));
+        for (words, expected) in [
+            (&["--stateless", "--heap-store=dir"][..], "--stateless keeps nothing"),
+            (&["--stateless", "--directory-path=/h"], "--stateless keeps nothing"),
+            (&["--heap-store=none", "--heap-dir=/h"], "--heap-dir says where heaps are"),
+            (&["--heap-dir=/h", "--directory-path=/h"], "--directory-path"),
+            (&["--session-id=s", "--http-port=1"], "X-MCP-Session-Id"),
+            (&["--session-id=s", "--stateless"], "--session-id needs heaps"),
+            (&["--session-fork-from=s"], "--session-id"),
+            (&["--session-id="], "--session-id"),
+            (&[&long], "accepted: 1 to 256"),
+        ] {
+            let error = parse_words(words).unwrap_err().to_string();
+            assert!(error.contains(expected), "{words:?}: {error}");
+        }
+        assert!(parse_words(&["--session-id=s", "--session-fork-from=t"]).is_ok());
     }
 
     #[test]

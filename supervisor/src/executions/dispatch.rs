@@ -12,6 +12,7 @@ use super::quarantine::{CodeHash, Refusal};
 use super::queue::Queued;
 use super::steps::{self, Left};
 use super::{Shared, ledger};
+use crate::failpoints::Point;
 use crate::limits::CPU_GRACE_SECS;
 use crate::pool::{ConsoleEvent, TakeError};
 
@@ -107,8 +108,12 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         None => (worker.run(job, bounds.wall, stop, console).await, None),
         Some(task) => {
             let base = task.base.clone();
+            Point::Dispatched.pass();
             match worker.run_keeping(job, task, bounds.wall, stop, console).await {
-                Ok((result, kept)) => (Ok(result), Some((base, kept))),
+                Ok((result, kept)) => {
+                    Point::Ran.pass();
+                    (Ok(result), Some((base, kept)))
+                }
                 Err(error) => (Err(error), None),
             }
         }

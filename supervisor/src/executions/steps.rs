@@ -16,6 +16,7 @@ use super::Shared;
 use super::execution::Execution;
 use super::model::{ErrorDetail, ErrorKind};
 use super::submit::Bounds;
+use crate::failpoints::Point;
 use crate::heaps::{Heap, HeapId};
 use crate::metrics;
 use crate::pool::{HeapTask, KeptHeap};
@@ -79,6 +80,7 @@ pub(super) async fn keep(
     };
     let (id, input) = (kept.heap.id(), base.as_ref().map(|base| base.id().0));
     let stored = ledger.heaps().put(kept.heap, base).await.map_err(|error| not_saved(&error))?;
+    Point::Stored.pass();
     metrics::heap_kept(stored.bytes);
     let parent = stored.parent.map(|parent| parent.0);
     Ok(Left { input, heap: HeapLeft { hash: id.0, stored_bytes: stored.bytes, parent } })

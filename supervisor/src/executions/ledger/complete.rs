@@ -12,6 +12,7 @@ use crate::executions::Shared;
 use crate::executions::execution::{Execution, Lease, Outcome, StopCause};
 use crate::executions::model::{ErrorDetail, ErrorKind, Status};
 use crate::executions::steps::Left;
+use crate::failpoints::Point;
 use crate::heaps::HeapId;
 use crate::metrics;
 
@@ -104,6 +105,9 @@ async fn commit_end(
             *outcome = Err(ErrorDetail::new(ErrorKind::HeapNotSaved, message));
             left = None;
         }
+        if left.is_some() {
+            Point::Spread.pass();
+        }
         // A struct of texts and numbers.
         let json =
             outcome.as_ref().err().map(|detail| serde_json::to_string(detail).unwrap_or_default());
@@ -141,6 +145,7 @@ async fn commit_end(
         match proposing.await {
             Ok(Reply::Ended(status)) => {
                 if let Some(Left { heap, .. }) = &left {
+                    Point::Completed.pass();
                     execution.set_heap(HeapId(heap.hash));
                 }
                 return Some(status);

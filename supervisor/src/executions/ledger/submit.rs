@@ -18,6 +18,7 @@ use crate::executions::queue::Queued;
 use crate::executions::registry::Digest;
 use crate::executions::submit::{Bounds, SubmitError};
 use crate::executions::{Executions, Shared};
+use crate::failpoints::Point;
 use crate::heaps::HeapId;
 
 /// What is submitted.
@@ -182,6 +183,9 @@ async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, S
     let Some(ledger) = &shared.ledger else {
         return Err(unavailable("there is no cluster"));
     };
+    if step.is_some() {
+        Point::Received.pass();
+    }
     let node = &ledger.node;
     let (id, accepted_at) = (Uuid::now_v7(), SystemTime::now());
     ledger.inner.lock().submitting.insert(id);
@@ -237,6 +241,9 @@ async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, S
             other => return Err(unavailable(format!("an answer to another question: {other:?}"))),
         }
     };
+    if step.is_some() {
+        Point::Submitted.pass();
+    }
     if submit.owner.node != node.name() {
         node.applied_to(accepted).await.map_err(unavailable)?;
         return Ok(Submitted::Elsewhere(id, place));
