@@ -145,8 +145,8 @@ pub const HEAP_GRACE: Duration = Duration::from_secs(15 * 60);
 
 /// How often a node looks for heaps that it lacks, and that nothing names.
 pub const HEAP_UPKEEP: Duration = Duration::from_secs(60);
-/// How soon after its start it does so for the first time.
-pub const HEAP_UPKEEP_FIRST: Duration = Duration::from_secs(5);
+/// How often while it knows of none, or could not get one.
+pub const HEAP_UPKEEP_AGAIN: Duration = Duration::from_secs(5);
 
 /// Connections of one address to the cluster port. A node has some ten to each other one.
 pub const CLUSTER_CONNECTIONS_PER_ADDRESS_MAX: usize = 256;

@@ -655,6 +655,20 @@ impl Cluster {
         self.send(self.client.post(url).json(request), limit).await
     }
 
+    /// The same under an idempotency key, in limited time.
+    pub async fn exec_under_key(
+        &self,
+        node: usize,
+        request: &Value,
+        key: &str,
+        limit: Duration,
+    ) -> Answered {
+        let wait = limit.as_secs().saturating_sub(1).max(1);
+        let url = Self::url(node, HTTP_PORT, &format!("/api/exec?wait={wait}"));
+        let post = self.client.post(url).header("idempotency-key", key).json(request);
+        self.send(post, limit).await
+    }
+
     /// Runs a script on a node in limited time: without an answer by then it may or may not run.
     pub async fn exec_within(&self, node: usize, code: &str, limit: Duration) -> Answered {
         let url = Self::url(node, HTTP_PORT, "/api/exec?wait=60");

@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod history;
+pub mod steps;
 pub mod writes;
 
 use std::net::TcpListener;

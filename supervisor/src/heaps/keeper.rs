@@ -25,8 +25,8 @@ use super::key::NoEntropy;
 use super::store::{HeapStore, Kept, StoreError};
 use super::{Engines, Heap, HeapId, HeapKey};
 use crate::limits::{
-    HEAP_CACHE_BYTES, HEAP_GRACE, HEAP_SPREAD_AGAIN, HEAP_SPREAD_MAX, HEAP_UPKEEP,
-    HEAP_UPKEEP_FIRST,
+    HEAP_CACHE_BYTES, HEAP_DEPTH_MAX, HEAP_GRACE, HEAP_SPREAD_AGAIN, HEAP_SPREAD_MAX, HEAP_UPKEEP,
+    HEAP_UPKEEP_AGAIN,
 };
 use crate::metrics;
 
@@ -131,16 +131,24 @@ impl Heaps {
     pub async fn get(&self, id: HeapId, engines: Engines) -> Result<Heap, HeapsError> {
         let exchange = self.opened().await?;
         let store = exchange.store();
-        match store.get(id, engines.clone()).await {
-            Ok(heap) => return Ok(heap),
-            Err(StoreError::Unknown(_)) => {}
-            Err(error) => {
-                let Some(damaged) = error.damaged() else { return Err(error.into()) };
-                tracing::error!(%error, "put aside; the heap is fetched from another node");
-                store.set_aside(damaged).await?;
-            }
+        // Each of those that it is stored against may be missing, or damaged.
+        for _ in 0..=HEAP_DEPTH_MAX {
+            let error = match store.get(id, engines.clone()).await {
+                Ok(heap) => return Ok(heap),
+                Err(error) => error,
+            };
+            let missing = match (&error, error.damaged()) {
+                (StoreError::Unknown(missing), _) => *missing,
+                (StoreError::Orphan { parent, .. }, _) => *parent,
+                (_, Some(damaged)) => {
+                    tracing::error!(%error, "put aside; the heap is fetched from another node");
+                    store.set_aside(damaged).await?;
+                    damaged
+                }
+                (_, None) => return Err(error.into()),
+            };
+            exchange.fetch(missing, None).await?;
         }
-        exchange.fetch(id, None).await?;
         Ok(store.get(id, engines).await?)
     }
 
@@ -183,21 +191,25 @@ impl Heaps {
 
     /// Fetches what is missing here and removes what nothing names. Never returns.
     pub async fn upkeep(self) {
-        // A node that has lost its disk is to have its heaps again soon.
-        sleep(HEAP_UPKEEP_FIRST).await;
         loop {
-            if let Err(error) = self.look_after().await {
-                tracing::warn!(%error, "the heaps are looked after later");
-            }
-            sleep(HEAP_UPKEEP).await;
+            let pause = match self.look_after().await {
+                Ok(true) => HEAP_UPKEEP,
+                // A node that has lost its disk is to have its heaps again soon.
+                Ok(false) => HEAP_UPKEEP_AGAIN,
+                Err(error) => {
+                    tracing::warn!(%error, "the heaps are looked after later");
+                    HEAP_UPKEEP_AGAIN
+                }
+            };
+            sleep(pause).await;
         }
     }
 
-    /// One round of [`Heaps::upkeep`].
-    async fn look_after(&self) -> Result<(), HeapsError> {
+    /// One round of [`Heaps::upkeep`]. False while the cluster has no heaps, as far as this node knows.
+    async fn look_after(&self) -> Result<bool, HeapsError> {
         let node = &self.inner.node;
         if self.inner.exchange.get().is_none() && named::key(&node.rows())?.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let exchange = self.opened().await?;
         let store = exchange.store();
@@ -224,7 +236,7 @@ impl Heaps {
             tracing::info!(fetched, removed, "heaps that were missing, and that nothing named");
         }
         metrics::heaps_stored(&store.list().await?);
-        problem.map_or(Ok(()), |error| Err(error.into()))
+        problem.map_or(Ok(true), |error| Err(error.into()))
     }
 }
 
