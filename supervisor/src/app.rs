@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mcp_v8_cluster::node::Node;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::executions::Executions;
+use crate::executions::{Drained, Executions};
 use crate::metrics;
 use crate::pool::{Health, Pool};
 use crate::sessions::{SessionError, Sessions};
@@ -17,6 +17,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const INSTRUCTIONS: &str = "Runs JavaScript and TypeScript, each script in a fresh V8 process \
 with no files, no network and no memory of earlier scripts. Call run_js with `code`; print with \
 console.log, or end with an expression to get its value. Top-level await works.";
+
+/// Why a server that was drained is not ready.
+pub const DRAINED: &str = "drained on request: it runs no scripts until it is started again";
 
 /// Texts that the operator may replace.
 #[derive(Debug, Clone, Default)]
@@ -63,8 +66,14 @@ impl App {
         if let Some(node) = &self.node {
             reasons.extend(node.not_ready());
         }
-        if self.executions.closing() {
-            reasons.push("shutting down".to_owned());
+        match self.executions.drained() {
+            Drained::Begun => {
+                let active = self.executions.active();
+                reasons.push(format!("draining on request: {active} executions are still here"));
+            }
+            Drained::Done => reasons.push(DRAINED.to_owned()),
+            Drained::No if self.executions.closing() => reasons.push("shutting down".to_owned()),
+            Drained::No => {}
         }
         reasons
     }

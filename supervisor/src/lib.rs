@@ -6,6 +6,7 @@
 
 pub mod allocator;
 pub mod app;
+pub mod ask;
 pub mod cli;
 pub mod docs;
 pub mod exec;
@@ -19,6 +20,7 @@ pub mod metrics;
 pub mod operate;
 pub mod pool;
 pub mod requests;
+pub mod rest_client;
 pub mod server;
 pub mod sessions;
 pub mod stop;

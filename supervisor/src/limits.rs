@@ -121,9 +121,6 @@ pub const HEAP_FILE_BYTES_MAX: u64 = mcp_v8_protocol::limits::HEAP_BYTES_MAX + 8
 /// For each script that may run at once: scripts that have run and whose heaps are being stored.
 pub const STORING_PER_SLOT: usize = 4;
 
-/// Bytes of a script's source that a session's history shows.
-pub const SNAPSHOT_CODE_BYTES_MAX: usize = 32 * 1024;
-
 /// Bytes of a page of a session's history, about: past it the page ends.
 pub const SNAPSHOTS_BYTES_MAX: usize = 256 * 1024;
 

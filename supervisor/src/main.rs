@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use mcp_v8_supervisor::ask::{self, Ask};
 use mcp_v8_supervisor::cli::{self, Command};
 use mcp_v8_supervisor::{allocator, exec, http, operate, server};
 use tracing_subscriber::EnvFilter;
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
     };
     let code = match args.command {
         Some(Command::Exec(exec)) => runtime.block_on(exec::run(exec)),
+        Some(Command::Sessions(args)) => runtime.block_on(ask::run(Ask::Sessions(args))),
+        Some(Command::Heaps(args)) => runtime.block_on(ask::run(Ask::Heaps(args))),
+        Some(Command::Executions(args)) => runtime.block_on(ask::run(Ask::Executions(args))),
         Some(Command::Cluster(cluster)) => runtime.block_on(operate::run(cluster)),
         None => match runtime.block_on(server::run(args)) {
             Ok(()) => ExitCode::SUCCESS,

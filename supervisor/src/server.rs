@@ -336,6 +336,7 @@ fn start_executions(
         heap_mb: args.heap_memory_max,
         timeout_secs: args.execution_timeout,
         console_bytes: args.console_bytes_max,
+        drain: Duration::from_secs(args.drain_timeout),
         keep_heaps: args.keep_heaps(),
     };
     Ok((Executions::start(settings, pool.clone(), replicated), pool))

@@ -24,9 +24,7 @@ use uuid::Uuid;
 use crate::executions::model::rfc3339;
 use crate::executions::{SubmitError, check_session, ms, time};
 use crate::heaps::HeapId;
-use crate::limits::{
-    LIST_DEFAULT, LIST_MAX, SNAPSHOT_CODE_BYTES_MAX, SNAPSHOTS_BYTES_MAX, TAGGED_HEAPS_MAX,
-};
+use crate::limits::{LIST_DEFAULT, LIST_MAX, SNAPSHOTS_BYTES_MAX, TAGGED_HEAPS_MAX};
 
 /// Why a question about sessions or heaps has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +86,7 @@ pub struct Snapshot {
     /// The heap it left, where the session stood afterwards; null for an empty one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_heap: Option<Option<String>>,
-    /// The source of the script; empty where the session was forked or reset.
+    /// The source of the script, or the beginning of a long one; empty where the session was forked or reset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// When it ended, RFC 3339.
@@ -409,7 +407,7 @@ fn page(
         }
         let Some(entry) = sessions::entry(rows, session, index)? else { continue };
         let code = match fields.code {
-            true => Some(cut_code(sessions::code(rows, session, index)?)),
+            true => Some(shown_code(sessions::code(rows, session, index)?, entry.code_whole)),
             false => None,
         };
         let snapshot = shown(index, &entry, code, fields);
@@ -436,11 +434,9 @@ fn shown(index: u64, entry: &EntryRow, code: Option<String>, fields: Fields) -> 
     }
 }
 
-fn cut_code(mut code: String) -> String {
-    if code.len() > SNAPSHOT_CODE_BYTES_MAX {
-        let bytes = code.len();
-        code.truncate(code.floor_char_boundary(SNAPSHOT_CODE_BYTES_MAX));
-        code.push_str(&format!("\n// [cut here: the source has {bytes} bytes]"));
+fn shown_code(mut code: String, whole: bool) -> String {
+    if !whole {
+        code.push_str("\n// [cut here: the source was longer]");
     }
     code
 }

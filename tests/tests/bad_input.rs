@@ -41,8 +41,11 @@ async fn a_refusal_names_the_field_and_what_is_accepted() {
         ),
         ("{\"code\":\"1\",\"heap_memory_max_mb\":\"8\"}", "`heap_memory_max_mb`"),
         ("{\"code\":\"1\",\"execution_timeout_secs\":301}", "accepted: 1 to 300 seconds"),
-        ("{\"code\":\"1\",\"heap\":\"ff\"}", "`heap` is not supported yet"),
-        ("{\"code\":\"1\",\"session\":\"s\"}", "`session` is not supported yet"),
+        ("{\"code\":\"1\",\"heap\":\"ff\"}", "`heap` is not the hash of a heap; accepted: 64"),
+        (
+            "{\"code\":\"1\",\"session\":7}",
+            "`session`: invalid type: integer `7`, expected a string",
+        ),
     ] {
         let (status, answer) = post_json(&server, body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}: {answer}");

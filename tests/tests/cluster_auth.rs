@@ -115,6 +115,7 @@ async fn nothing_changes_without_proof(cluster: &Cluster, code: u16, reason: &st
         ("/raft/join", json!({ "node_id": "node4", "addr": address(4) })),
         ("/raft/leave", json!({ "node_id": name(2) })),
         ("/raft/transfer-leader", json!({})),
+        ("/raft/drain", json!({ "node_id": name(2) })),
     ] {
         let Answer { status, body } = cluster.raft_post(2, path, &body).await.unwrap();
         assert_eq!((status, &body["reason"]), (code, &json!(reason)), "{path}: {body}");

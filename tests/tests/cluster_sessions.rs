@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use mcp_v8_supervisor::failpoints::Point;
-use mcp_v8_tests::cluster::Cluster;
+use mcp_v8_tests::cluster::{Cluster, address};
 use mcp_v8_tests::steps::{heap_file, heaps, must_step, step, step_under_key};
 use mcp_v8_tests::{until, until_within};
 use serde_json::{Value, json};
@@ -289,4 +289,55 @@ async fn p8_a_stop_hands_sessions_over_without_an_error() {
     .await;
     assert!(heaps(&cluster, stopping).exists() && !found.is_empty());
     assert!(step(&cluster, stopping, "s", "n").await.is_ok());
+}
+
+/// P8: a node that is drained by hand gives what it has to others, says when nothing is left, and goes
+/// on voting; started again it takes work as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_a_node_is_drained_by_hand_and_its_sessions_go_on_elsewhere() {
+    let cluster = Cluster::start_with(3, &["--drain-timeout=1"]).await;
+    must_step(&cluster, 2, "s", "globalThis.n = 0").await;
+    let slow = "await new Promise((done) => setTimeout(done, 700)); n += 1";
+    let steps = (0..6).map(|_| must_step(&cluster, 2, "s", slow));
+    let drain = async {
+        until("the steps to be there", || async {
+            let list = cluster.get(2, "/api/executions").await.ok()?;
+            let rows = list.body["executions"].as_array()?;
+            (rows.iter().filter(|row| row["status"] == "running").count() == 6).then_some(())
+        })
+        .await;
+        // Through another node.
+        cluster.operate(&["--node", &address(1), "drain", "node2"]).await
+    };
+    let (results, drained) = join(join_all(steps), drain).await;
+    assert_eq!(drained.code, Some(0), "{drained:?}");
+    assert!(drained.out.contains("node2 runs no scripts any more"), "{drained:?}");
+    let mut results: Vec<usize> = results.iter().map(|result| result.parse().unwrap()).collect();
+    results.sort_unstable();
+    assert_eq!(results, (1..=6).collect::<Vec<_>>());
+    let ready = cluster.get(2, "/readyz").await.unwrap();
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.to_string().contains("drained on request"), "{ready:?}");
+    // Whoever asks it all the same is answered, by another node's work.
+    assert_eq!(must_step(&cluster, 2, "s", "n").await, "6");
+    let unknown = cluster.operate(&["--node", &address(1), "drain", "node9"]).await;
+    assert!(unknown.err.contains("members: "), "{unknown:?}");
+    // The next one; and then nobody is left to give anything to: refused, and why.
+    let next = cluster.operate(&["--node", &address(1), "drain", "node1"]).await;
+    assert_eq!(next.code, Some(0), "{next:?}");
+    let refused = cluster.operate(&["--node", &address(1), "drain", "node3"]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("no other node takes what 'node3' has"), "{refused:?}");
+    assert_eq!(must_step(&cluster, 1, "s", "n").await, "6");
+    // They vote: without the third there is a majority still.
+    cluster.kill9(3);
+    cluster.leader(&[1, 2]).await;
+    cluster.up(3).await;
+    for node in [1, 2] {
+        cluster.kill9(node);
+        cluster.up(node).await;
+        cluster.agreed(&ALL).await;
+    }
+    settled(&cluster).await;
+    assert_eq!(must_step(&cluster, 2, "s", "n").await, "6");
 }

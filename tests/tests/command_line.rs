@@ -111,7 +111,9 @@ fn a_start_that_cannot_work_is_one_sentence_that_names_the_flag() {
         (&["--http-port=1", "--cluster-auth=required"], "give --cluster-port as well"),
         (&["cluster", "--secret-file=/nonexistent", "status"], "--secret-file /nonexistent: "),
         (&["cluster", "--tls-key=k", "status"], "--tls-key is given and --tls-cert is not"),
-        (&["--heap-store=dir"], "not supported yet"),
+        (&["--heap-store=s3"], "not supported yet"),
+        (&["--http-port=1", "--heap-dir=/proc/nowhere"], "--heap-dir /proc/nowhere"),
+        (&["--http-port=1", "--session-id=s"], "X-MCP-Session-Id"),
         (&["--http-port=x"], "--http-port"),
         (&["--nonsense"], "--nonsense"),
     ];

@@ -251,5 +251,9 @@ pub const SESSIONS_MAX: u64 = 100_000;
 /// Bytes of a session's name.
 pub const SESSION_NAME_BYTES_MAX: usize = 256;
 
+/// Pieces of a step's source that its session's history keeps, each of at most [`VALUE_BYTES_MAX`]
+/// bytes.
+pub const SESSION_CODE_PIECES_MAX: u32 = 2;
+
 /// Entries of a session's history that are kept; the oldest are forgotten.
 pub const SESSION_ENTRIES_MAX: u64 = 10_000;

@@ -7,6 +7,7 @@ use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
 use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
 use mcp_v8_cluster::types::check_name;
 
+use super::ask::{ExecutionsArgs, HeapsArgs, SessionsArgs};
 use super::backup::{BackupArgs, RestoreArgs};
 use super::proof::{NodeProof, OperatorProof};
 use crate::executions::{KeepHeaps, check_session};
@@ -260,6 +261,12 @@ pub enum HeapStore {
 pub enum Command {
     /// Run one script, show its console lines as they come and its result, and exit
     Exec(ExecArgs),
+    /// Look at the sessions of a running server, go back in them, copy and forget them
+    Sessions(SessionsArgs),
+    /// Look at stored heaps, tag and find them
+    Heaps(HeapsArgs),
+    /// Look at executions and cancel them
+    Executions(ExecutionsArgs),
     /// Look at a running cluster and change it, through any of its nodes
     Cluster(ClusterArgs),
 }
@@ -309,6 +316,12 @@ pub enum ClusterCommand {
     },
     /// Remove a node, also one that is gone for good
     Leave {
+        /// Its --node-id
+        name: String,
+    },
+    /// Have a node run no more scripts and give what it has to others, and wait until it has; it goes
+    /// on replicating and voting. Start it again to have it take work again
+    Drain {
         /// Its --node-id
         name: String,
     },

@@ -7,6 +7,7 @@
 //! * A flag of a later release is refused with a sentence that says so; none is silently ignored.
 
 pub mod args;
+mod ask;
 mod backup;
 mod config;
 mod later;
@@ -18,6 +19,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 pub use self::args::{Args, ClusterArgs, ClusterCommand, Command, ExecArgs};
+pub use self::ask::{
+    ExecutionsArgs, ExecutionsCommand, HeapsArgs, HeapsCommand, SessionsArgs, SessionsCommand,
+};
 pub use self::backup::{BackupArgs, RestoreArgs};
 
 /// Environment prefix of every flag.

@@ -1,6 +1,7 @@
 //! Runs a script in a worker of this process's own, without a server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ExecError, show_output};
 use crate::cli::ExecArgs;
@@ -29,6 +30,7 @@ pub(super) async fn run(args: &ExecArgs, code: String) -> Result<ExecutionInfo, 
         timeout_secs: args.timeout.unwrap_or(EXECUTION_TIMEOUT_SECS_DEFAULT),
         // A person sees the output as it comes; only what waits to be shown is held.
         console_bytes: CONSOLE_BYTES_MAX,
+        drain: Duration::ZERO,
         keep_heaps: KeepHeaps::Never,
     };
     let executions = Executions::start(settings, pool.clone(), None);

@@ -27,10 +27,8 @@ enum ExecError {
     Pool(#[from] crate::pool::PoolError),
     #[error(transparent)]
     Submit(#[from] crate::executions::SubmitError),
-    #[error("--url {url}: {problem}")]
-    Url { url: String, problem: String },
-    #[error("{status}: {error}")]
-    Refused { status: u16, error: String },
+    #[error(transparent)]
+    Rest(#[from] crate::rest_client::RestError),
 }
 
 /// Runs the script and shows what it does.

@@ -1,13 +1,12 @@
 //! Runs a script on a server through its REST interface.
 
-use reqwest::{Client, RequestBuilder};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{ExecError, show_output};
 use crate::cli::ExecArgs;
 use crate::executions::model::{ExecutionInfo, OutputPage, Status};
 use crate::limits::PAGE_BYTES_MAX;
+use crate::rest_client::{RestError, RestServer};
 
 /// Seconds that one request waits for more output.
 const POLL_SECS: u64 = 30;
@@ -17,7 +16,7 @@ pub(super) async fn run(
     args: &ExecArgs,
     code: String,
 ) -> Result<ExecutionInfo, ExecError> {
-    let server = Server::new(url)?;
+    let server = RestServer::new(url)?;
     let mut request = json!({ "code": code });
     if let Some(secs) = args.timeout {
         request["execution_timeout_secs"] = secs.into();
@@ -38,54 +37,12 @@ pub(super) async fn run(
             }
         }
     }
-    server.send(server.client.get(server.path(&format!("/api/executions/{id}")))).await
+    Ok(server.send(server.client.get(server.path(&format!("/api/executions/{id}")))).await?)
 }
 
-struct Server {
-    url: String,
-    client: Client,
-}
-
-impl Server {
-    fn new(url: &str) -> Result<Self, ExecError> {
-        // Somebody may have installed one already; then that one serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let failed = |problem: String| ExecError::Url { url: url.to_owned(), problem };
-        let parsed = reqwest::Url::parse(url).map_err(|error| failed(error.to_string()))?;
-        if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
-            return Err(failed("expected something like http://127.0.0.1:3000".to_owned()));
-        }
-        let client = Client::builder().build().map_err(|error| failed(error.to_string()))?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), client })
-    }
-
-    fn path(&self, path: &str) -> String {
-        format!("{}{path}", self.url)
-    }
-
-    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ExecError> {
-        let failed = |error: reqwest::Error| {
-            let mut problem = error.to_string();
-            // The reason ("connection refused") is in the sources.
-            let mut source = std::error::Error::source(&error);
-            while let Some(inner) = source {
-                problem = format!("{problem}: {inner}");
-                source = inner.source();
-            }
-            ExecError::Url { url: self.url.clone(), problem }
-        };
-        let response = request.send().await.map_err(failed)?;
-        let status = response.status();
-        if status.is_success() {
-            return response.json().await.map_err(failed);
-        }
-        let body: Value = response.json().await.unwrap_or_default();
-        let error = body["error"].as_str().unwrap_or("no reason given").to_owned();
-        Err(ExecError::Refused { status: status.as_u16(), error })
-    }
-
+impl RestServer {
     /// Shows console text until the execution has ended.
-    async fn show(&self, id: &str) -> Result<(), ExecError> {
+    async fn show(&self, id: &str) -> Result<(), RestError> {
         let mut offset = 0;
         loop {
             let request =

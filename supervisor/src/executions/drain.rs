@@ -15,10 +15,54 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::ledger::Ledger;
 use super::{Executions, StopCause, ledger};
 use crate::limits::STOP_MAX;
 
+/// Where a drain on request stands, of a server that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Nobody has asked.
+    No,
+    /// What is here ends, or goes to other nodes.
+    Begun,
+    /// Nothing is here any more.
+    Done,
+}
+
 impl Executions {
+    /// Drains on request: leadership and what is here go to other nodes, and nothing new comes, until
+    /// the server is started again. It goes on answering. Once.
+    pub(super) async fn drain_on_request(&self) {
+        let Some(node) = self.shared.ledger.as_ref().map(Ledger::node) else { return };
+        let first = self.shared.drained.send_if_modified(|drained| {
+            let first = *drained == Drained::No;
+            if first {
+                *drained = Drained::Begun;
+            }
+            first
+        });
+        if !first {
+            return;
+        }
+        tracing::info!("drains on request");
+        self.close();
+        tokio::join!(node.step_down(), node.takes_no_more());
+        self.drain(self.shared.settings.drain).await;
+        tracing::info!("drained: nothing runs here until it is started again");
+        self.shared.drained.send_replace(Drained::Done);
+    }
+
+    /// Where a drain on request stands.
+    pub fn drained(&self) -> Drained {
+        *self.shared.drained.borrow()
+    }
+
+    /// Executions that have not ended here.
+    pub fn active(&self) -> usize {
+        *self.shared.active.borrow()
+    }
+
     /// Begins to stop: this server should get no traffic any more.
     pub fn close(&self) {
         self.shared.closing.store(true, Ordering::SeqCst);

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::console::Page;
+pub use self::drain::Drained;
 pub use self::execution::{Execution, Outcome, PageBy, StopCause};
 use self::ledger::{Ledger, Step, Submission};
 pub use self::ledger::{ms, time};
@@ -65,6 +66,8 @@ pub struct Settings {
     pub timeout_secs: u64,
     /// Console budget, in bytes.
     pub console_bytes: u64,
+    /// What running scripts may take to end when this server is drained.
+    pub drain: Duration,
     /// Which executions leave a heap. None do where nothing is replicated.
     pub keep_heaps: KeepHeaps,
 }
@@ -116,6 +119,8 @@ struct Shared {
     ledger: Option<Ledger>,
     /// Whether the server stops.
     closing: AtomicBool,
+    /// Where a drain on request stands.
+    drained: watch::Sender<Drained>,
     /// Whether what only this server knows is not accepted any more.
     draining: AtomicBool,
     /// Cancelled when nobody may wait for an execution any more.
@@ -138,6 +143,7 @@ impl Executions {
             storing: Semaphore::new(STORING_PER_SLOT * settings.concurrent_max),
             ledger: node.map(|(node, heaps)| Ledger::new(node, heaps)),
             closing: AtomicBool::new(false),
+            drained: watch::Sender::new(Drained::No),
             draining: AtomicBool::new(false),
             hurry: CancellationToken::new(),
             active: watch::Sender::new(0),

@@ -11,13 +11,21 @@ mod client;
 mod table;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use mcp_v8_cluster::node::status::Status;
 use serde_json::json;
 
 use self::client::{Client, OperateError};
-use self::table::table;
+pub use self::table::table;
 use crate::cli::{ClusterArgs, ClusterCommand};
+use crate::limits::DRAIN_SECS_MAX;
+
+/// How long a drain is waited for: the longest drain time, and what follows it.
+const DRAIN_MAX: Duration = Duration::from_secs(DRAIN_SECS_MAX + 30);
+
+/// How often it is looked at.
+const DRAIN_LOOK: Duration = Duration::from_millis(200);
 
 /// Runs one command.
 pub async fn run(args: ClusterArgs) -> ExitCode {
@@ -76,6 +84,23 @@ async fn command(args: &ClusterArgs) -> Result<String, OperateError> {
         ClusterCommand::Leave { name } => {
             client()?.post("/raft/leave", &json!({ "node_id": name })).await?;
             Ok(done(args.json, format!("{name} is no member any more; stop its process")))
+        }
+        ClusterCommand::Drain { name } => {
+            let client = client()?;
+            client.post("/raft/drain", &json!({ "node_id": name })).await?;
+            let status = client.status().await?;
+            let member = status.members.iter().find(|member| member.name == *name);
+            let address = member.map_or(args.node.clone(), |member| member.address.clone());
+            let at = if status.node_id == *name { client } else { client.at(&address) };
+            let begun = Instant::now();
+            while at.status().await?.draining != Some(0) {
+                if begun.elapsed() > DRAIN_MAX {
+                    let problem = format!("{name} still has executions; ask again");
+                    return Err(OperateError::Refused(problem));
+                }
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+            Ok(done(args.json, format!("{name} runs no scripts any more; start it again to undo")))
         }
         ClusterCommand::TransferLeader { to } => {
             let client = client()?;

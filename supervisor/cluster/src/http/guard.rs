@@ -45,7 +45,9 @@ enum Class {
 fn class(path: &str) -> Class {
     match path {
         "/raft/status" => Class::Open,
-        "/raft/join" | "/raft/leave" | "/raft/transfer-leader" | "/raft/backup" => Class::Operator,
+        "/raft/join" | "/raft/leave" | "/raft/transfer-leader" | "/raft/drain" | "/raft/backup" => {
+            Class::Operator
+        }
         _ => Class::Node,
     }
 }

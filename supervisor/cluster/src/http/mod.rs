@@ -1,6 +1,7 @@
 //! The routes of the cluster port.
 //!
-//! `GET /raft/status`, `POST /raft/join`, `POST /raft/leave`, `POST /raft/transfer-leader`,
+//! `GET /raft/status`, `POST /raft/join`, `POST /raft/leave`, `POST /raft/drain`,
+//! `POST /raft/transfer-leader`,
 //! `GET /raft/backup`, and `GET /raft/stream`, where connections between nodes begin. There is no
 //! route that writes state. Who may use which is decided in [`guard`], before any of them.
 
@@ -31,6 +32,7 @@ pub fn router(node: Node) -> Router {
         .route("/raft/join", post(join))
         .route("/raft/leave", post(leave))
         .route("/raft/transfer-leader", post(transfer))
+        .route("/raft/drain", post(drain))
         .route("/raft/backup", get(backup::backup))
         .route(STREAM_PATH, get(stream::stream))
         .route_layer(middleware::from_fn_with_state(node.clone(), guard::guard))
@@ -62,7 +64,7 @@ async fn join(State(node): State<Node>, body: Result<Json<JoinBody>, JsonRejecti
     }
 }
 
-/// The body of `POST /raft/leave`.
+/// The body of `POST /raft/leave` and of `POST /raft/drain`.
 #[derive(Debug, Deserialize)]
 struct LeaveBody {
     node_id: String,
@@ -71,6 +73,13 @@ struct LeaveBody {
 async fn leave(State(node): State<Node>, body: Result<Json<LeaveBody>, JsonRejection>) -> Response {
     match body {
         Ok(Json(body)) => changed(node.leave(&body.node_id).await),
+        Err(error) => refusal(error.status(), error.body_text()),
+    }
+}
+
+async fn drain(State(node): State<Node>, body: Result<Json<LeaveBody>, JsonRejection>) -> Response {
+    match body {
+        Ok(Json(body)) => changed(node.drain(&body.node_id).await),
         Err(error) => refusal(error.status(), error.body_text()),
     }
 }

@@ -57,6 +57,8 @@ pub enum Request {
     },
     /// For the server above: an encoded call of its own.
     Application(Vec<u8>),
+    /// To any node: run no more scripts, and give what you have to others.
+    Drain,
 }
 
 /// A node that wants to be a member.
@@ -100,7 +102,7 @@ pub enum Response {
     Barrier(u64),
     /// To [`Request::Renew`]: whether that epoch is still this node's.
     Renewed(bool),
-    /// To [`Request::Join`], [`Request::Leave`] and [`Request::TransferTo`].
+    /// To [`Request::Join`], [`Request::Leave`], [`Request::TransferTo`] and [`Request::Drain`].
     Done,
     /// To [`Request::Application`].
     Application(Vec<u8>),

@@ -16,7 +16,7 @@ use super::duties::NODE_LOST;
 use super::{Node, ProposeError};
 use crate::auth::now_ms;
 use crate::command::{Command, NodeDown, NodeUp, Owner, Reassign, Reply};
-use crate::state::{StateError, nodes};
+use crate::state::{StateError, executions, nodes};
 
 /// How long each step that needs a leader may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,6 +36,17 @@ impl Node {
             }
             Err(_) => tracing::info!("the cluster is not told in time that this node stops"),
         }
+    }
+
+    /// How many executions this node has that takes no more; `None` while it does, or when the rows
+    /// cannot be read.
+    pub(super) fn draining(&self) -> Option<u64> {
+        if !self.inner.departing.load(Ordering::Acquire) {
+            return None;
+        }
+        let running = executions::running(&self.rows()).ok()?;
+        let own = running.iter().filter(|(_, row)| row.owner.node == self.name());
+        Some(own.count() as u64)
     }
 
     /// Hands leadership over if this node has it, so that its stop is no failure. Returns when

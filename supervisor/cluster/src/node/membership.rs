@@ -101,6 +101,47 @@ impl Node {
         self.ask_leader(Request::TransferTo { node: name.map(str::to_owned) }).await
     }
 
+    /// Has the named node run no more scripts and give what it has to others, until it is started
+    /// again. It goes on replicating and voting. Returns once that node has begun.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub async fn drain(&self, name: &str) -> Result<(), MembershipError> {
+        if name == self.name() {
+            return self.drain_here();
+        }
+        let id = self.peers().into_iter().find(|id| id.name() == name);
+        let peer = id.and_then(|id| self.peer(&id));
+        let Some(peer) = peer else {
+            let members = self.peers().into_iter().map(|id| id.name().to_owned());
+            let members: Vec<_> = members.chain([self.name().to_owned()]).collect();
+            let members = members.join(", ");
+            return Err(refused(format!("`node_id`: '{name}' is no member; members: {members}")));
+        };
+        match peer.call(&Request::Drain, Duration::from_millis(PROPOSE_MS_MAX)).await {
+            Ok(Response::Done) => Ok(()),
+            Ok(Response::Refused(problem)) => Err(MembershipError::Refused(problem)),
+            Ok(other) => Err(MembershipError::Unknown(format!("{other:?}"))),
+            Err(error) => Err(MembershipError::Unknown(error.to_string())),
+        }
+    }
+
+    /// The same for this node.
+    pub(super) fn drain_here(&self) -> Result<(), MembershipError> {
+        let takers = self.takers().map_err(|error| MembershipError::Unknown(error.to_string()))?;
+        if takers.is_empty() {
+            let name = self.name();
+            return Err(refused(format!(
+                "no other node takes what '{name}' has; let one in, or stop '{name}' with SIGTERM"
+            )));
+        }
+        let Some(application) = self.inner.application.get() else {
+            return Err(refused(format!("'{}' runs no scripts", self.name())));
+        };
+        application.drain();
+        Ok(())
+    }
+
     async fn ask_leader(&self, request: Request) -> Result<(), MembershipError> {
         let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX / 2);
         // Who joins twice or leaves twice does so once.

@@ -82,6 +82,9 @@ pub trait Application: Send + Sync + 'static {
     /// This node may have been declared lost: what it runs must end now, and does not count.
     fn fenced(&self);
 
+    /// This node is to run no more scripts, and to give what it has to others. Must return at once.
+    fn drain(&self);
+
     /// Answers a call of the server on another node.
     fn call(&self, body: Vec<u8>) -> BoxFuture<'static, Vec<u8>>;
 }

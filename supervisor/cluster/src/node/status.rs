@@ -57,6 +57,9 @@ pub struct Status {
     /// secret.
     #[serde(default)]
     pub instance: Option<Uuid>,
+    /// Once this node takes no more executions, because it stops or is drained: how many it still has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<u64>,
 }
 
 /// One member.
@@ -104,6 +107,7 @@ impl Node {
             snapshot_index: 0,
             peer_auth: auth.credentials.method().to_owned(),
             instance: auth.credentials.secret.as_ref().map(|_| auth.instance),
+            draining: self.draining(),
         };
         if identity.cluster.is_none() && !config.alone() {
             status.founders = Some(self.inner.context.founders());

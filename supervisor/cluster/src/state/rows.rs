@@ -102,8 +102,10 @@ pub struct EntryRow {
     pub input: Option<HeapHash>,
     /// Where it stood afterwards.
     pub output: Option<HeapHash>,
-    /// Pieces of the step's source.
+    /// Pieces of the step's source that are kept here.
     pub code_parts: u32,
+    /// Whether that is all of it.
+    pub code_whole: bool,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
 }

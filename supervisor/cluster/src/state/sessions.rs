@@ -17,7 +17,7 @@ use crate::command::{
     Base, CompleteStep, DeleteSession, HeapHash, MoveSession, MoveTo, PartKind, Reply, SetHeapTags,
     Status, SubmitStep,
 };
-use crate::limits::{SESSION_ENTRIES_MAX, SESSIONS_MAX};
+use crate::limits::{SESSION_CODE_PIECES_MAX, SESSION_ENTRIES_MAX, SESSIONS_MAX};
 
 /// Entries that one command forgets at most: it is one write to the store.
 const ENTRIES_PER_COMMAND: u64 = 256;
@@ -126,10 +126,11 @@ pub fn complete(state: &mut Transaction<'_>, step: &CompleteStep) -> Result<Repl
                 execution: Some(id),
                 input: step.input,
                 output: Some(heap.hash),
-                code_parts: row.code_parts,
+                code_parts: row.code_parts.min(SESSION_CODE_PIECES_MAX),
+                code_whole: row.code_parts <= SESSION_CODE_PIECES_MAX,
                 at_ms: complete.end.ended_ms,
             };
-            keep_code(state, name, session.next_entry, id, row.code_parts)?;
+            keep_code(state, name, session.next_entry, id, entry.code_parts)?;
             advance(state, name, session, &entry)?;
         }
         if !kept.tags.is_empty() {
@@ -148,7 +149,7 @@ fn is_first(state: &Transaction<'_>, session: &str, ticket: u64) -> Result<bool,
     Ok(first.first().is_some_and(|(key, _)| *key == keys::turn(session, ticket)))
 }
 
-/// Copies the source of a step to its entry.
+/// Copies so much of the source of a step to its entry.
 fn keep_code(
     state: &mut Transaction<'_>,
     session: &str,
@@ -257,7 +258,8 @@ pub fn put(state: &mut Transaction<'_>, put: &MoveSession) -> Result<Reply, Stat
         count(state, 1)?;
     }
     let input = if put.new { output } else { session.head };
-    let entry = EntryRow { execution: None, input, output, code_parts: 0, at_ms: put.at_ms };
+    let (code_parts, code_whole, at_ms) = (0, true, put.at_ms);
+    let entry = EntryRow { execution: None, input, output, code_parts, code_whole, at_ms };
     advance(state, name, session, &entry)?;
     Ok(Reply::Done)
 }

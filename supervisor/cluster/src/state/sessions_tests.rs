@@ -9,9 +9,9 @@ use super::tests::{Rows, apply_from, complete, down, id, one, owner, reassign, s
 use super::{keys, named, read, sessions};
 use crate::command::{
     Base, Command, CompleteStep, DeleteSession, End, Expire, HeapHash, HeapLeft, MoveSession,
-    MoveTo, Reply, SetHeapTags, Status, SubmitStep,
+    MoveTo, Part, PartKind, Reply, SetHeapTags, Status, SubmitStep, Text,
 };
-use crate::limits::SESSION_ENTRIES_MAX;
+use crate::limits::{SESSION_CODE_PIECES_MAX, SESSION_ENTRIES_MAX};
 
 fn hash(n: u8) -> HeapHash {
     [n; 32]
@@ -191,6 +191,36 @@ fn a_history_keeps_its_bound_and_forgets_the_oldest_first() {
     }
     assert_eq!(sessions::entries(&rows, "s").unwrap()[0].0, 1, "the first has gone");
     assert_eq!(sessions::code(&rows, "s", 0).unwrap(), "", "and its source");
+}
+
+#[test]
+fn a_history_keeps_so_many_pieces_of_a_source_and_not_one_more() {
+    for (pieces, kept) in [
+        (SESSION_CODE_PIECES_MAX, SESSION_CODE_PIECES_MAX),
+        (SESSION_CODE_PIECES_MAX + 1, SESSION_CODE_PIECES_MAX),
+    ] {
+        let mut rows = begun();
+        for number in 0..pieces {
+            let part = Part {
+                execution: id(2),
+                attempt: 0,
+                kind: PartKind::Code,
+                number,
+                text: number.to_string(),
+            };
+            one(&mut rows, 4 + u64::from(number), Command::Part(part));
+        }
+        let Command::SubmitStep(mut long) = step(2, "a", 1, Some("s"), Base::Head) else {
+            unreachable!()
+        };
+        long.submit.code = Text::Parts(pieces);
+        one(&mut rows, 10, Command::SubmitStep(long));
+        one(&mut rows, 11, left(2, 1, A, Some(1), 2));
+        let entry = sessions::entry(&rows, "s", 1).unwrap().unwrap();
+        assert_eq!((entry.code_parts, entry.code_whole), (kept, pieces == kept));
+        let expected: String = (0..kept).map(|number| number.to_string()).collect();
+        assert_eq!(sessions::code(&rows, "s", 1).unwrap(), expected);
+    }
 }
 
 fn delete(n: u128, session: &str) -> Command {

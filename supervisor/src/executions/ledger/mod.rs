@@ -72,6 +72,11 @@ impl Ledger {
         Self { node, heaps, inner: Mutex::default(), changed, turn: AtomicUsize::new(0) }
     }
 
+    /// This node of the cluster.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// The heaps.
     pub fn heaps(&self) -> &Heaps {
         &self.heaps

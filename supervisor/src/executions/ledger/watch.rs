@@ -204,6 +204,11 @@ impl Application for Watcher {
         }
     }
 
+    fn drain(&self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        self.runtime.spawn(async move { Executions { shared }.drain_on_request().await });
+    }
+
     fn call(&self, body: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
         let shared = self.shared.clone();
         let runtime = self.runtime.clone();

@@ -8,6 +8,8 @@
 //!                                                         nodes that are killed, stopped, behind, frozen
 //! mcp-v8-bench hostile [--executions N] [--clients N]     normal scripts while others attack
 //! mcp-v8-bench heap [--seconds N] [--only NAME]           steps of sessions: time and bytes
+//! mcp-v8-bench state [--seconds N] [--sessions N] [--steps N] [--only NAME]
+//!                                                         steps of sessions through the server
 //! mcp-v8-bench kill [--tries N] [--only NAME]             how late the answer at a time limit is
 //! ```
 //!
@@ -30,12 +32,13 @@ mod load;
 mod memory;
 mod nodes;
 mod processes;
+mod state;
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|cluster|heap|hostile|kill [--seconds N] \
+const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|cluster|heap|state|hostile|kill [--seconds N] \
                      [--rounds N] [--executions N] [--clients N] [--tries N] [--kills N] [--stops N] \
-                     [--freezes N] [--behind N] [--entries N] [--only PART OF A NAME]";
+                     [--freezes N] [--behind N] [--entries N] [--sessions N] [--steps N] [--only PART OF A NAME]";
 
 /// What was asked for.
 struct Options {
@@ -49,6 +52,8 @@ struct Options {
     freezes: usize,
     behind: u64,
     entries: u64,
+    sessions: usize,
+    steps: usize,
     only: String,
 }
 
@@ -72,6 +77,8 @@ async fn main() {
         freezes: 3,
         behind: 20_000,
         entries: 100_000,
+        sessions: 100,
+        steps: 20,
         only: String::new(),
     };
     let mut family = String::new();
@@ -90,6 +97,8 @@ async fn main() {
             "--freezes" => options.freezes = number(value()),
             "--behind" => options.behind = number(value()) as u64,
             "--entries" => options.entries = number(value()) as u64,
+            "--sessions" => options.sessions = number(value()),
+            "--steps" => options.steps = number(value()),
             "--only" => options.only = value(),
             _ => family = argument,
         }
@@ -100,6 +109,7 @@ async fn main() {
         "cluster" => cluster::run(&options).await,
         "cpu" => cpu::run(&options).await,
         "heap" => heap::run(&options).await,
+        "state" => state::run(&options).await,
         "hostile" => hostile::run(&options).await,
         "kill" => kill::run(&options).await,
         _ => panic!("{USAGE}"),

@@ -1,5 +1,6 @@
 //! Three nodes of one cluster on this machine, as an operator would start them.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,11 @@ impl Nodes {
     /// Where a node serves clients.
     pub fn url(&self, at: usize) -> String {
         format!("http://127.0.0.1:{}", self.nodes[at].http)
+    }
+
+    /// The directory of a node's heaps.
+    pub fn heaps(&self, at: usize) -> PathBuf {
+        self.dir.path().join("heaps").join(name(at))
     }
 
     /// All others.

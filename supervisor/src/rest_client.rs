@@ -1,0 +1,100 @@
+//! A server as the command line sees it: through its REST interface.
+
+use reqwest::{Client, RequestBuilder};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Where a server is unless somebody says otherwise.
+pub const URL_DEFAULT: &str = "http://127.0.0.1:3000";
+
+/// Why a server does not answer as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RestError {
+    /// It is not reached, or what is there is none of ours.
+    #[error("--url {url}: {problem}")]
+    Url {
+        /// Where.
+        url: String,
+        /// Why.
+        problem: String,
+    },
+    /// It says no.
+    #[error("{status}: {error}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// Its sentence.
+        error: String,
+    },
+}
+
+/// A server.
+#[derive(Debug)]
+pub struct RestServer {
+    url: String,
+    /// For requests to it.
+    pub client: Client,
+}
+
+impl RestServer {
+    /// At this URL.
+    ///
+    /// # Errors
+    /// [`RestError::Url`] for what is none.
+    pub fn new(url: &str) -> Result<Self, RestError> {
+        // Somebody may have installed one already; then that one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let failed = |problem: String| RestError::Url { url: url.to_owned(), problem };
+        let parsed = reqwest::Url::parse(url).map_err(|error| failed(error.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
+            return Err(failed(format!("expected something like {URL_DEFAULT}")));
+        }
+        let client = Client::builder().build().map_err(|error| failed(error.to_string()))?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), client })
+    }
+
+    /// The URL of a path on it.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// The URL of a path whose pieces may be any text.
+    ///
+    /// # Errors
+    /// [`RestError::Url`].
+    pub fn pieces(&self, pieces: &[&str]) -> Result<reqwest::Url, RestError> {
+        let failed =
+            |problem: &str| RestError::Url { url: self.url.clone(), problem: problem.to_owned() };
+        let mut url = reqwest::Url::parse(&self.url).map_err(|error| failed(&error.to_string()))?;
+        url.path_segments_mut()
+            .map_err(|()| failed("it has no path"))?
+            .pop_if_empty()
+            .extend(pieces);
+        Ok(url)
+    }
+
+    /// Sends a request and reads its answer.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, RestError> {
+        let failed = |error: reqwest::Error| {
+            let mut problem = error.to_string();
+            // The reason ("connection refused") is in the sources.
+            let mut source = std::error::Error::source(&error);
+            while let Some(inner) = source {
+                problem = format!("{problem}: {inner}");
+                source = inner.source();
+            }
+            RestError::Url { url: self.url.clone(), problem }
+        };
+        let response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        if status.is_success() {
+            return response.json().await.map_err(failed);
+        }
+        let body: Value = response.json().await.unwrap_or_default();
+        let error = body["error"].as_str().unwrap_or("no reason given").to_owned();
+        Err(RestError::Refused { status: status.as_u16(), error })
+    }
+}
