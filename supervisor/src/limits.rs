@@ -113,13 +113,23 @@ pub const HEAP_DEPTH_MAX: u8 = 16;
 pub const HEAP_CALL_MS_MAX: u64 = 30_000;
 
 /// Bytes of a heap's file that go from node to node at once.
-pub const HEAP_COPY_BYTES_MAX: usize = 1024 * 1024;
+pub const HEAP_COPY_BYTES_MAX: usize = 256 * 1024;
+
+/// Heaps that have arrived and are proven at once.
+pub const HEAPS_PROVEN_AT_ONCE: usize = 4;
+
+/// Heaps that a node brings to others at once: fewer than the calls that a connection works on.
+pub const HEAPS_SPREAD_AT_ONCE: usize = 64;
+
+/// Bytes of what another node says went wrong.
+pub const PROBLEM_BYTES_MAX: usize = 256;
 
 /// Bytes of a heap's file: those of the largest heap, and what cannot be compressed costs.
 pub const HEAP_FILE_BYTES_MAX: u64 = mcp_v8_protocol::limits::HEAP_BYTES_MAX + 8 * 1024 * 1024;
 
-/// For each script that may run at once: scripts that have run and whose heaps are being stored.
-pub const STORING_PER_SLOT: usize = 4;
+/// For each script that may run at once: scripts that have run, whose heaps are being stored, brought to
+/// other nodes and committed.
+pub const STORING_PER_SLOT: usize = 8;
 
 /// Bytes of a page of a session's history, about: past it the page ends.
 pub const SNAPSHOTS_BYTES_MAX: usize = 256 * 1024;
@@ -139,6 +149,10 @@ pub const HEAP_SPREAD_AGAIN: Duration = Duration::from_millis(200);
 /// How old a file must be that is removed because nothing names its heap: by then the step that left it
 /// has named it, or never will.
 pub const HEAP_GRACE: Duration = Duration::from_secs(15 * 60);
+
+/// How long after its start a process removes none: a step that had its heap stored here before may be
+/// brought here once more until then.
+pub const HEAP_SWEEP_AFTER: Duration = Duration::from_secs(120);
 
 /// How often a node looks for heaps that it lacks, and that nothing names.
 pub const HEAP_UPKEEP: Duration = Duration::from_secs(60);

@@ -37,6 +37,7 @@ const STEPS_KEPT: &str = "mcp_v8_heaps_kept_total";
 const STEP_STORED_BYTES: &str = "mcp_v8_heaps_kept_stored_bytes_total";
 const HEAP_SPREAD_SECONDS: &str = "mcp_v8_heap_spread_seconds";
 const HEAPS_STORED: &str = "mcp_v8_heaps_stored";
+const HEAPS_MISSING: &str = "mcp_v8_heaps_missing";
 const HEAPS_STORED_BYTES: &str = "mcp_v8_heaps_stored_bytes";
 
 const RAFT_TERM: &str = "mcp_v8_raft_term";
@@ -108,6 +109,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "Time until a majority of the nodes had a heap"
     );
     describe_gauge!(HEAPS_STORED, "Heaps on the disk of this node");
+    describe_gauge!(HEAPS_MISSING, "Heaps that this node should have and does not have yet");
     describe_gauge!(HEAPS_STORED_BYTES, Unit::Bytes, "Bytes of their files");
     Ok(handle)
 }
@@ -123,8 +125,9 @@ pub fn heap_spread(took: Duration) {
     histogram!(HEAP_SPREAD_SECONDS).record(took);
 }
 
-/// The heaps on the disk of this node.
-pub fn heaps_stored(files: &[HeapFileEntry]) {
+/// The heaps on the disk of this node, and how many are not there that should.
+pub fn heaps_stored(files: &[HeapFileEntry], missing: usize) {
+    gauge!(HEAPS_MISSING).set(missing as f64);
     gauge!(HEAPS_STORED).set(files.len() as f64);
     gauge!(HEAPS_STORED_BYTES).set(files.iter().map(|file| file.bytes).sum::<u64>() as f64);
 }

@@ -167,6 +167,9 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let replicated = node.clone().zip(heaps.clone()).filter(|_| !args.stateless);
     let (executions, pool) = start_executions(&args, worker_path, replicated)?;
     if let Some(heaps) = heaps {
+        if args.stateless {
+            heaps.answer_alone();
+        }
         tokio::spawn(heaps.upkeep());
     }
     if !args.metadata_only {

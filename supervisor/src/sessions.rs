@@ -105,6 +105,21 @@ pub struct SnapshotList {
     /// Pass as `cursor` for the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<u64>,
+    /// Number of the first entry.
+    #[serde(skip)]
+    first: u64,
+}
+
+impl SnapshotList {
+    /// The first half of it, as a page.
+    pub fn half(mut self) -> Self {
+        let keep = self.entries.len().div_ceil(2);
+        if keep < self.entries.len() {
+            self.next_cursor = Some(self.first + keep as u64);
+            self.entries.truncate(keep);
+        }
+        self
+    }
 }
 
 /// A stored heap.
@@ -134,6 +149,9 @@ pub struct TaggedHeap {
 pub struct TaggedHeaps {
     /// The heaps, at most 1000.
     pub results: Vec<TaggedHeap>,
+    /// There when there are more than these: ask for more tags.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
 }
 
 /// Which fields of history entries are wanted.
@@ -280,7 +298,10 @@ impl<'a> Sessions<'a> {
     async fn put(&self, session: &str, to: MoveTo, new: bool) -> Result<(), SessionError> {
         check_session("session", session)?;
         let source = match &to {
-            MoveTo::Session(from) => from.clone(),
+            MoveTo::Session(from) => {
+                check_session("session", from)?;
+                from.clone()
+            }
             _ => session.to_owned(),
         };
         let at_ms = ms(std::time::SystemTime::now());
@@ -373,9 +394,12 @@ impl<'a> Sessions<'a> {
         &self,
         tags: BTreeMap<String, String>,
     ) -> Result<TaggedHeaps, SessionError> {
-        let found = self.read(move |rows| heaps::tagged(rows, &tags, TAGGED_HEAPS_MAX)).await?;
+        let most = TAGGED_HEAPS_MAX + 1;
+        let mut found = self.read(move |rows| heaps::tagged(rows, &tags, most)).await?;
+        let truncated = found.len() > TAGGED_HEAPS_MAX;
+        found.truncate(TAGGED_HEAPS_MAX);
         let shown = |(heap, tags)| TaggedHeap { heap: HeapId(heap).to_string(), tags };
-        Ok(TaggedHeaps { results: found.into_iter().map(shown).collect() })
+        Ok(TaggedHeaps { results: found.into_iter().map(shown).collect(), truncated })
     }
 
     async fn commit(&self, command: Command) -> Result<Reply, SessionError> {
@@ -403,7 +427,7 @@ fn page(
     let (mut entries, mut bytes) = (Vec::new(), 0);
     for index in first..row.next_entry {
         if entries.len() == limit || bytes > SNAPSHOTS_BYTES_MAX {
-            return Ok(Some(SnapshotList { entries, next_cursor: Some(index) }));
+            return Ok(Some(SnapshotList { entries, next_cursor: Some(index), first }));
         }
         let Some(entry) = sessions::entry(rows, session, index)? else { continue };
         let code = match fields.code {
@@ -414,7 +438,7 @@ fn page(
         bytes += snapshot.code.as_ref().map_or(0, String::len) + ENTRY_BYTES;
         entries.push(snapshot);
     }
-    Ok(Some(SnapshotList { entries, next_cursor: None }))
+    Ok(Some(SnapshotList { entries, next_cursor: None, first }))
 }
 
 /// Bytes of an entry besides its code, about.

@@ -10,7 +10,19 @@ import pytest
 
 from harness import TEST_ENV, binary, free_port
 
-TOOLS = {"run_js", "get_execution", "get_execution_output", "cancel_execution", "list_executions"}
+TOOLS = {
+    "run_js",
+    "get_execution",
+    "get_execution_output",
+    "cancel_execution",
+    "list_executions",
+    "list_sessions",
+    "list_session_snapshots",
+    "get_heap_tags",
+    "set_heap_tags",
+    "delete_heap_tags",
+    "query_heaps_by_tags",
+}
 OK, UNREACHABLE, TOOL_ERROR = 0, 4, 5
 
 ERAS = ["legacy", "auto", "modern"]

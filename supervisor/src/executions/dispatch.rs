@@ -125,11 +125,10 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         None => outcome,
         Some((base, kept)) => {
             // Another script has the processor meanwhile.
-            let storing = shared.storing.acquire().await;
+            // The semaphore is never closed.
+            let Ok(storing) = Arc::clone(&shared.storing).acquire_owned().await else { return };
             drop(slot);
-            let left = steps::keep(shared, base, kept).await;
-            drop(storing);
-            match left {
+            match steps::keep(shared, base, kept, storing).await {
                 Ok(left) => {
                     running.left = Some(left);
                     outcome

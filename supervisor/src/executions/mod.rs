@@ -114,7 +114,7 @@ struct Shared {
     quarantine: Quarantine,
     slots: Arc<Semaphore>,
     /// Held by who stores the heap of a script whose slot is free again.
-    storing: Semaphore,
+    storing: Arc<Semaphore>,
     /// Absent where nothing is kept.
     ledger: Option<Ledger>,
     /// Whether the server stops.
@@ -140,7 +140,7 @@ impl Executions {
             queue: Queue::default(),
             quarantine: Quarantine::default(),
             slots: Arc::new(Semaphore::new(settings.concurrent_max)),
-            storing: Semaphore::new(STORING_PER_SLOT * settings.concurrent_max),
+            storing: Arc::new(Semaphore::new(STORING_PER_SLOT * settings.concurrent_max)),
             ledger: node.map(|(node, heaps)| Ledger::new(node, heaps)),
             closing: AtomicBool::new(false),
             drained: watch::Sender::new(Drained::No),
@@ -331,7 +331,7 @@ impl Executions {
             return Ok(());
         }
         execution.request_stop(cause)?;
-        if self.shared.queue.remove(execution.id()) {
+        if self.shared.queue.remove(execution) {
             self.shared.end(execution, Err(cause.detail()), None, None);
         }
         Ok(())

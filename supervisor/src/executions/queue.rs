@@ -7,7 +7,7 @@
 //! * A step of a session waits aside until its turn; then it goes to the end of those that wait for a
 //!   worker.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -38,7 +38,7 @@ pub struct Queued {
 struct Inner {
     waiting: VecDeque<Queued>,
     /// What waits for its turn in a session.
-    aside: HashMap<Uuid, Queued>,
+    aside: Vec<Queued>,
     /// Places kept for executions that are being committed.
     reserved: usize,
     /// Bytes of code waiting and running.
@@ -100,7 +100,7 @@ impl Queue {
 
     fn put(&self, mut inner: MutexGuard<'_, Inner>, queued: Queued) {
         if queued.keeps_heap {
-            inner.aside.insert(queued.execution.id(), queued);
+            inner.aside.push(queued);
             return;
         }
         inner.waiting.push_back(queued);
@@ -110,21 +110,23 @@ impl Queue {
 
     /// Whether an execution waits aside.
     pub fn is_aside(&self, id: Uuid) -> bool {
-        self.inner.lock().aside.contains_key(&id)
+        self.inner.lock().aside.iter().any(|queued| queued.execution.id() == id)
     }
 
     /// Those that wait aside.
     pub fn aside(&self) -> Vec<Uuid> {
-        self.inner.lock().aside.keys().copied().collect()
+        self.inner.lock().aside.iter().map(|queued| queued.execution.id()).collect()
     }
 
     /// Lets an execution that waits aside wait for a worker.
     pub fn admit(&self, id: Uuid) {
         let mut inner = self.inner.lock();
-        let Some(queued) = inner.aside.remove(&id) else { return };
-        inner.waiting.push_back(queued);
-        drop(inner);
-        self.filled.notify_one();
+        // Also an attempt that does not count any more: it ends where it would begin.
+        while let Some(at) = inner.aside.iter().position(|queued| queued.execution.id() == id) {
+            let queued = inner.aside.remove(at);
+            inner.waiting.push_back(queued);
+            self.filled.notify_one();
+        }
     }
 
     /// Adds an execution at the end.
@@ -157,16 +159,16 @@ impl Queue {
         }
     }
 
-    /// Takes a waiting execution out; `false` when it does not wait.
-    pub fn remove(&self, id: Uuid) -> bool {
+    /// Takes a waiting execution out, this attempt of it and no other; `false` when it does not wait.
+    pub fn remove(&self, execution: &Arc<Execution>) -> bool {
         let mut inner = self.inner.lock();
-        if let Some(queued) = inner.aside.remove(&id) {
+        let is_it = |queued: &Queued| Arc::ptr_eq(&queued.execution, execution);
+        if let Some(at) = inner.aside.iter().position(is_it) {
+            let queued = inner.aside.remove(at);
             inner.code_bytes -= queued.code.len();
             return true;
         }
-        let Some(at) = inner.waiting.iter().position(|queued| queued.execution.id() == id) else {
-            return false;
-        };
+        let Some(at) = inner.waiting.iter().position(is_it) else { return false };
         if let Some(queued) = inner.waiting.remove(at) {
             inner.code_bytes -= queued.code.len();
         }
@@ -176,7 +178,7 @@ impl Queue {
     /// Executions that wait, in order of acceptance, and behind them those that wait aside.
     pub fn waiting(&self) -> Vec<Arc<Execution>> {
         let inner = self.inner.lock();
-        let waiting = inner.waiting.iter().chain(inner.aside.values());
+        let waiting = inner.waiting.iter().chain(&inner.aside);
         waiting.map(|queued| Arc::clone(&queued.execution)).collect()
     }
 
@@ -230,20 +232,20 @@ mod tests {
     #[test]
     fn what_waits_aside_takes_a_place_and_can_be_taken_out() {
         let queue = Queue::default();
-        let ids: Vec<Uuid> = (0..QUEUE_DEPTH_MAX)
+        let ids: Vec<Arc<Execution>> = (0..QUEUE_DEPTH_MAX)
             .map(|_| {
                 queue.reserve(1).unwrap();
                 let step = step(1);
-                let id = step.execution.id();
+                let execution = Arc::clone(&step.execution);
                 queue.push_reserved(step);
-                id
+                execution
             })
             .collect();
         assert_eq!(queue.reserve(1), Err(QUEUE_DEPTH_MAX));
-        assert!(queue.remove(ids[0]) && !queue.remove(ids[0]));
+        assert!(queue.remove(&ids[0]) && !queue.remove(&ids[0]));
         assert_eq!(queue.reserve(1), Ok(()));
         queue.unreserve(1);
-        ids[1..].iter().for_each(|id| assert!(queue.remove(*id)));
+        ids[1..].iter().for_each(|step| assert!(queue.remove(step)));
         assert_eq!((queue.depth(), queue.inner.lock().code_bytes), (0, 0));
     }
 
@@ -273,10 +275,10 @@ mod tests {
     fn a_waiting_execution_can_be_taken_out_once() {
         let queue = Queue::default();
         let one = queued(5);
-        let id = one.execution.id();
+        let execution = Arc::clone(&one.execution);
         assert!(queue.push(one).is_ok());
-        assert!(queue.remove(id));
-        assert!(!queue.remove(id));
+        assert!(queue.remove(&execution));
+        assert!(!queue.remove(&execution));
         assert_eq!((queue.depth(), queue.inner.lock().code_bytes), (0, 0));
     }
 }

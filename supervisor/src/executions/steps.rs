@@ -6,11 +6,13 @@
 //! * What it leaves is durable on this disk when [`keep`] returns, and on a majority before its outcome
 //!   is committed (`ledger/complete.rs`).
 //! * A script whose heap is being stored holds no slot any more; at most
-//!   [`STORING_PER_SLOT`](crate::limits::STORING_PER_SLOT) times as many as there are slots do so.
+//!   [`STORING_PER_SLOT`](crate::limits::STORING_PER_SLOT) times as many as there are slots do so, until
+//!   they are committed.
 
 use mcp_v8_cluster::command::{HeapHash, HeapLeft};
 use mcp_v8_cluster::state::sessions;
 use mcp_v8_protocol::limits::HEAP_BYTES_MAX;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
 use super::execution::Execution;
@@ -22,8 +24,10 @@ use crate::metrics;
 use crate::pool::{HeapTask, KeptHeap};
 
 /// What a step has left.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Left {
+    /// Held until it is committed.
+    _storing: OwnedSemaphorePermit,
     /// The heap it began with; none when that was empty.
     pub input: Option<HeapHash>,
     /// The heap.
@@ -74,6 +78,7 @@ pub(super) async fn keep(
     shared: &Shared,
     base: Option<Heap>,
     kept: KeptHeap,
+    storing: OwnedSemaphorePermit,
 ) -> Result<Left, ErrorDetail> {
     let Some(ledger) = &shared.ledger else {
         return Err(not_saved(&"this server keeps nothing"));
@@ -83,5 +88,9 @@ pub(super) async fn keep(
     Point::Stored.pass();
     metrics::heap_kept(stored.bytes);
     let parent = stored.parent.map(|parent| parent.0);
-    Ok(Left { input, heap: HeapLeft { hash: id.0, stored_bytes: stored.bytes, parent } })
+    Ok(Left {
+        _storing: storing,
+        input,
+        heap: HeapLeft { hash: id.0, stored_bytes: stored.bytes, parent },
+    })
 }

@@ -79,6 +79,9 @@ pub enum BlobError {
         "the heap was written by another build of the worker, which this one cannot go on from"
     )]
     Engine,
+    /// It cannot be mapped into memory; it may be whole.
+    #[error("the heap cannot be mapped into memory")]
+    Unmapped,
     /// Its bytes were damaged.
     #[error("the heap is damaged: its bytes do not have the hash that its header says")]
     Hash,
@@ -91,7 +94,7 @@ impl BlobError {
             Self::NoHeader { .. } | Self::Magic | Self::Mac | Self::Length { .. } | Self::Hash => {
                 true
             }
-            Self::Format { .. } | Self::V8Version { .. } | Self::Engine => false,
+            Self::Format { .. } | Self::V8Version { .. } | Self::Engine | Self::Unmapped => false,
         }
     }
 }
@@ -174,7 +177,7 @@ pub fn authenticate(key: &HeapKey, header: &[u8]) -> Result<Described, BlobError
 /// on the thread that calls: not for one that serves others.
 ///
 /// # Errors
-/// [`BlobError`]; a file that cannot be mapped counts as [`BlobError::Hash`].
+/// [`BlobError`].
 pub fn open(
     key: &HeapKey,
     engines: &Engines,
@@ -193,8 +196,8 @@ pub fn prove(described: Described, file: HeapFile) -> Result<Heap, BlobError> {
     if file.bytes() != bytes {
         return Err(BlobError::Length { bytes: file.bytes(), expected: bytes });
     }
-    let found = file.map().map(|bytes| HeapId::of(&bytes));
-    if found.ok() != Some(id) {
+    let found = HeapId::of(&file.map().map_err(|_| BlobError::Unmapped)?);
+    if found != id {
         return Err(BlobError::Hash);
     }
     Ok(Heap { id, engine, file: Arc::new(file) })

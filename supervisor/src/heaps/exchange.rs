@@ -18,11 +18,15 @@ use mcp_v8_cluster::node::Node;
 use mcp_v8_cluster::types::NodeId;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::HeapId;
 use super::store::{Copied, HeapStore, StoreError};
-use crate::limits::{HEAP_CALL_MS_MAX, HEAP_COPY_BYTES_MAX, HEAP_DEPTH_MAX, HEAP_FILE_BYTES_MAX};
+use crate::limits::{
+    HEAP_CALL_MS_MAX, HEAP_COPY_BYTES_MAX, HEAP_DEPTH_MAX, HEAP_FILE_BYTES_MAX,
+    HEAPS_PROVEN_AT_ONCE, HEAPS_SPREAD_AT_ONCE, PROBLEM_BYTES_MAX,
+};
 
 /// What nodes ask each other about heaps.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,12 +93,20 @@ struct Inner {
     store: HeapStore,
     /// Held by who fetches a heap; who comes later waits, and finds it.
     fetching: Mutex<HashMap<HeapId, Weak<tokio::sync::Mutex<()>>>>,
+    /// Held by who proves what has arrived.
+    proving: Semaphore,
+    /// Held by who has other nodes fetch a heap: each takes a call there, and calls back.
+    spreading: Semaphore,
 }
 
 impl Exchange {
     /// Between this node of the cluster and the others.
     pub fn new(node: Node, store: HeapStore) -> Self {
-        Self { inner: Arc::new(Inner { node, store, fetching: Mutex::default() }) }
+        let proving = Semaphore::new(HEAPS_PROVEN_AT_ONCE);
+        let spreading = Semaphore::new(HEAPS_SPREAD_AT_ONCE);
+        Self {
+            inner: Arc::new(Inner { node, store, fetching: Mutex::default(), proving, spreading }),
+        }
     }
 
     /// The heaps of this node.
@@ -114,6 +126,7 @@ impl Exchange {
         }
         let copied = self.inner.store.copy(heap, 0, HEAP_COPY_BYTES_MAX).await?;
         let whole = copied.bytes.len() as u64 == copied.of;
+        let _spreading = self.inner.spreading.acquire().await;
         let call = Call::Take {
             heap: heap.0,
             holder: node.name().to_owned(),
@@ -203,6 +216,7 @@ impl Exchange {
         let store = &self.inner.store;
         if let Some(file) = file {
             let incoming = store.incoming(heap).await?.take(file).await?;
+            let _proving = self.inner.proving.acquire().await;
             match store.keep(incoming).await {
                 // What it stands on is fetched first, and then this again.
                 Err(StoreError::Orphan { .. }) => {}
@@ -216,7 +230,10 @@ impl Exchange {
 fn problem(peer: &NodeId, answer: &Result<Answer, CallError>) -> String {
     let name = peer.name();
     match answer {
-        Ok(Answer::Failed(problem)) => format!("{name}: {problem}"),
+        // In the words of another node.
+        Ok(Answer::Failed(problem)) => {
+            format!("{name}: {}", &problem[..problem.floor_char_boundary(PROBLEM_BYTES_MAX)])
+        }
         Ok(Answer::Unknown) => format!("{name} does not have it"),
         Ok(Answer::Taken | Answer::Bytes { .. }) => {
             format!("{name} answers another question")
@@ -278,7 +295,10 @@ impl Inner {
             let (bytes, of, parent) = match answer {
                 Answer::Bytes { bytes, of, parent } => (bytes, of, parent.map(HeapId)),
                 Answer::Unknown => return Err("does not have it".to_owned()),
-                Answer::Failed(problem) => return Err(problem),
+                Answer::Failed(mut problem) => {
+                    problem.truncate(problem.floor_char_boundary(PROBLEM_BYTES_MAX));
+                    return Err(problem);
+                }
                 Answer::Taken => return Err("answers another question".to_owned()),
             };
             if let Some(parent) = parent
@@ -292,13 +312,16 @@ impl Inner {
             }
             let left = of.saturating_sub(incoming.bytes());
             let got = bytes.len() as u64;
-            if got > left || (got == 0 && left > 0) {
+            // All that was asked for, or it would take for ever.
+            if got != left.min(HEAP_COPY_BYTES_MAX as u64) {
                 return Err(format!("{got} bytes came where {left} were left"));
             }
             if got > 0 {
                 incoming = incoming.take(bytes).await.map_err(|error| error.to_string())?;
             }
             if got == left {
+                // Two whole heaps are in memory for each.
+                let _proving = self.proving.acquire().await;
                 let kept = self.store.keep(incoming).await;
                 return kept.map(|_| None).map_err(|error| error.to_string());
             }

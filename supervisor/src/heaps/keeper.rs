@@ -9,14 +9,20 @@
 //!   for long: see [`HEAP_GRACE`].
 
 use std::collections::HashSet;
-use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use futures_util::future::BoxFuture;
 use mcp_v8_cluster::command::{Command, FoundHeaps};
-use mcp_v8_cluster::node::Node;
-use mcp_v8_cluster::state::{StateError, named};
+use mcp_v8_cluster::hex;
+use mcp_v8_cluster::node::{Application, Node};
+use mcp_v8_cluster::state::{Change, StateError, named};
+use rustix::fs::{FlockOperation, flock};
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
@@ -25,8 +31,8 @@ use super::key::NoEntropy;
 use super::store::{HeapStore, Kept, StoreError};
 use super::{Engines, Heap, HeapId, HeapKey};
 use crate::limits::{
-    HEAP_CACHE_BYTES, HEAP_DEPTH_MAX, HEAP_GRACE, HEAP_SPREAD_AGAIN, HEAP_SPREAD_MAX, HEAP_UPKEEP,
-    HEAP_UPKEEP_AGAIN,
+    HEAP_CACHE_BYTES, HEAP_DEPTH_MAX, HEAP_GRACE, HEAP_SPREAD_AGAIN, HEAP_SPREAD_MAX,
+    HEAP_SWEEP_AFTER, HEAP_UPKEEP, HEAP_UPKEEP_AGAIN,
 };
 use crate::metrics;
 
@@ -72,12 +78,23 @@ struct Inner {
     node: Node,
     path: PathBuf,
     exchange: OnceCell<Exchange>,
+    /// Of this process alone while the directory is in use.
+    lock: OnceLock<File>,
+    begun: Instant,
 }
 
 impl Heaps {
     /// In a directory, which is made when it is needed.
     pub fn new(node: Node, path: PathBuf) -> Self {
-        Self { inner: Arc::new(Inner { node, path, exchange: OnceCell::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                node,
+                path,
+                exchange: OnceCell::new(),
+                lock: OnceLock::new(),
+                begun: Instant::now(),
+            }),
+        }
     }
 
     /// The heaps, made if the cluster has none yet.
@@ -115,10 +132,17 @@ impl Heaps {
     async fn open(&self, key: [u8; 32]) -> Result<Exchange, HeapsError> {
         let Inner { node, path, .. } = &*self.inner;
         let directory = path.clone();
+        let locked = self.inner.lock.get().is_some();
         let opening = tokio::task::spawn_blocking(move || {
-            HeapStore::open(&directory, HeapKey::new(key), HEAP_CACHE_BYTES)
+            let lock = if locked { None } else { Some(claim(&directory, &HeapKey::new(key))?) };
+            Ok((lock, HeapStore::open(&directory, HeapKey::new(key), HEAP_CACHE_BYTES)?))
         });
         let opened = opening.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let opened = opened.map(|(lock, store)| {
+            // The first one stays.
+            lock.map(|lock| self.inner.lock.set(lock));
+            store
+        });
         let store =
             opened.map_err(|source| HeapsError::Directory { path: path.clone(), source })?;
         Ok(Exchange::new(node.clone(), store))
@@ -143,7 +167,12 @@ impl Heaps {
                 (_, Some(damaged)) => {
                     tracing::error!(%error, "put aside; the heap is fetched from another node");
                     store.set_aside(damaged).await?;
-                    damaged
+                    if let Err(error) = exchange.fetch(damaged, None).await {
+                        // Somebody may make something of it.
+                        store.put_back(damaged).await?;
+                        return Err(error.into());
+                    }
+                    continue;
                 }
                 (_, None) => return Err(error.into()),
             };
@@ -166,6 +195,19 @@ impl Heaps {
     /// [`HeapsError`], when it is not.
     pub async fn spread(&self, heap: HeapId) -> Result<(), HeapsError> {
         let exchange = self.opened().await?;
+        // It may have been a while; from here on it is young again.
+        if !exchange.store().has(heap).await? {
+            return Err(StoreError::Unknown(heap).into());
+        }
+        self.spread_stored(heap).await
+    }
+
+    /// The same for one that was stored a moment ago.
+    ///
+    /// # Errors
+    /// [`HeapsError`], when it is not.
+    pub async fn spread_stored(&self, heap: HeapId) -> Result<(), HeapsError> {
+        let exchange = self.opened().await?;
         let begun = Instant::now();
         loop {
             match exchange.spread(heap).await {
@@ -187,6 +229,12 @@ impl Heaps {
             Ok(None) => None,
             Err(error) => Some(Exchange::cannot(&error.to_string())),
         }
+    }
+
+    /// Has this node answer calls about heaps and nothing else: it keeps no executions, but votes.
+    pub fn answer_alone(&self) {
+        let answering = AnswersAlone { heaps: self.clone(), runtime: Handle::current() };
+        self.inner.node.attach(Arc::new(answering));
     }
 
     /// Fetches what is missing here and removes what nothing names. Never returns.
@@ -231,17 +279,95 @@ impl Heaps {
             }
         }
         let old = SystemTime::now().checked_sub(HEAP_GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
-        let removed = store.sweep(here, named, old).await?;
+        let missing = named.difference(&files).count() - fetched;
+        let removed = match self.inner.begun.elapsed() >= HEAP_SWEEP_AFTER {
+            true => store.sweep(here, named, old, HEAP_GRACE).await?,
+            false => 0,
+        };
         if fetched + removed > 0 {
             tracing::info!(fetched, removed, "heaps that were missing, and that nothing named");
         }
-        metrics::heaps_stored(&store.list().await?);
+        metrics::heaps_stored(&store.list().await?, missing);
         problem.map_or(Ok(true), |error| Err(error.into()))
     }
 }
+
+/// Makes a directory this process's own, and this cluster's: another server would take its heaps for
+/// such that nothing names.
+fn claim(directory: &Path, key: &HeapKey) -> io::Result<File> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut lock = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join(CLAIM))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        io::Error::other("another server uses this directory; give each its own --heap-dir")
+    })?;
+    let own = hex::encode(&key.sign(CLAIM.as_bytes()));
+    let mut found = String::new();
+    lock.read_to_string(&mut found)?;
+    if found.is_empty() {
+        lock.write_all(own.as_bytes())?;
+        lock.sync_all()?;
+        File::open(directory)?.sync_all()?;
+    } else if found != own {
+        return Err(io::Error::other(
+            "it holds the heaps of another cluster; choose another --heap-dir, or move it away",
+        ));
+    }
+    Ok(lock)
+}
+
+/// The file that says whose a directory is.
+const CLAIM: &str = "cluster";
 
 // What is younger than this may still be on its way to being named.
 const _: () = assert!(
     HEAP_GRACE.as_secs()
         > 2 * (HEAP_SPREAD_MAX.as_secs() + mcp_v8_cluster::limits::PROPOSE_MS_MAX / 1000)
 );
+
+/// What a node hears of the replicated state that has heaps and no executions.
+struct AnswersAlone {
+    heaps: Heaps,
+    runtime: Handle,
+}
+
+impl Application for AnswersAlone {
+    fn applied(&self, _: &[Change]) {}
+
+    fn replaced(&self) {}
+
+    fn fenced(&self) {}
+
+    fn drain(&self) {}
+
+    fn call(&self, body: Vec<u8>) -> BoxFuture<'static, Vec<u8>> {
+        let heaps = self.heaps.clone();
+        let answering =
+            self.runtime.spawn(async move { heaps.answer(&body).await.unwrap_or_default() });
+        Box::pin(async move { answering.await.unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_one_servers_and_one_clusters() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("heaps").join("node1");
+        let (ours, theirs) = (HeapKey::new([1; 32]), HeapKey::new([2; 32]));
+        let held = claim(&path, &ours).unwrap();
+        let error = claim(&path, &ours).unwrap_err().to_string();
+        assert!(error.contains("another server uses this directory"), "{error}");
+        drop(held);
+        let error = claim(&path, &theirs).unwrap_err().to_string();
+        assert!(error.contains("the heaps of another cluster"), "{error}");
+        assert!(claim(&path, &ours).is_ok());
+    }
+}

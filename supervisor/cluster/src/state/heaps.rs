@@ -15,12 +15,17 @@ const ROWS_AT_ONCE: usize = 1000;
 pub fn set(state: &mut Transaction<'_>, set: &SetHeapTags) -> Result<Reply, StateError> {
     let key = keys::tags(&set.heap);
     let mut tags: Tags = state.get(&key)?.unwrap_or_default();
+    let named_before = !tags.is_empty();
     tags.extend(set.tags.clone());
     let bytes: usize = tags.iter().map(|(key, value)| key.len() + value.len()).sum();
     if tags.len() > TAGS_MAX || bytes > TAGS_BYTES_MAX {
         return Ok(Reply::TooManyTags);
     }
-    if !tags.is_empty() && !state.contains(&key)? {
+    if tags.is_empty() {
+        // No row without tags: it would count as a name.
+        return Ok(Reply::Done);
+    }
+    if !named_before {
         named::name(state, &set.heap)?;
     }
     state.put(key, &tags);
@@ -31,12 +36,13 @@ pub fn set(state: &mut Transaction<'_>, set: &SetHeapTags) -> Result<Reply, Stat
 pub fn delete(state: &mut Transaction<'_>, delete: &DeleteHeapTags) -> Result<Reply, StateError> {
     let key = keys::tags(&delete.heap);
     let mut tags: Tags = state.get(&key)?.unwrap_or_default();
+    let named_before = !tags.is_empty();
     match &delete.keys {
         None => tags.clear(),
         Some(keys) => tags.retain(|key, _| !keys.contains(key)),
     }
     if tags.is_empty() {
-        if state.contains(&key)? {
+        if named_before {
             named::unname(state, &delete.heap)?;
         }
         state.delete(key);

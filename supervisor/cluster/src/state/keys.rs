@@ -51,6 +51,8 @@ pub const TAGS: &[u8] = b"h";
 pub const DEATHS: &[u8] = b"d";
 /// All sessions, in order of their names.
 pub const SESSIONS: &[u8] = b"a";
+/// The letter of what executions have to do with heaps.
+pub const STEPS: u8 = b'y';
 /// All heaps.
 pub const HEAPS: &[u8] = b"b";
 /// All heaps that nothing names.
@@ -189,7 +191,7 @@ pub fn turn(session: &str, ticket: u64) -> Vec<u8> {
 
 /// What an execution has to do with heaps.
 pub fn step(id: Uuid) -> Vec<u8> {
-    with(b'y', id.as_bytes())
+    with(STEPS, id.as_bytes())
 }
 
 /// A heap.

@@ -220,7 +220,7 @@ pub fn apply(
         Command::NodeDown(down) => nodes::down(state, down),
         Command::Part(part) => executions::part(state, part),
         Command::Submit(submit) => executions::submit(state, submit),
-        Command::Complete(complete) => executions::complete(state, complete),
+        Command::Complete(complete) => sessions::complete_script(state, complete),
         Command::Cancel(cancel) => executions::cancel(state, cancel),
         Command::Reassign(reassign) => executions::reassign(state, reassign),
         Command::Expire(expire) => executions::expire(state, expire),

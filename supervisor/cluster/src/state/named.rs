@@ -6,6 +6,8 @@
 //! * A heap without names is forgotten by the next [`Expire`](crate::command::Expire) that comes to
 //!   it; a node may remove its file when the row is gone.
 
+use std::collections::BTreeMap;
+
 use super::rows::HeapRow;
 use super::{Change, Rows, StateError, Transaction, keys, read};
 use crate::command::{FoundHeaps, HeapHash, HeapLeft, Reply};
@@ -52,7 +54,8 @@ pub(super) fn keep(state: &mut Transaction<'_>, heap: &HeapLeft) -> Result<bool,
         }
         name(state, parent)?;
     }
-    let tagged = state.contains(&keys::tags(&heap.hash))?;
+    let tags: Option<BTreeMap<String, String>> = state.get(&keys::tags(&heap.hash))?;
+    let tagged = tags.is_some_and(|tags| !tags.is_empty());
     let row =
         HeapRow { stored_bytes: heap.stored_bytes, parent: heap.parent, names: u64::from(tagged) };
     state.put(keys::heap(&heap.hash), &row);

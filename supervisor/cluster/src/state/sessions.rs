@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::rows::{EntryRow, ExecutionRow, SessionRow, StepRow};
 use super::{Change, Rows, StateError, Transaction, executions, heaps, keys, named, read};
 use crate::command::{
-    Base, CompleteStep, DeleteSession, HeapHash, MoveSession, MoveTo, PartKind, Reply, SetHeapTags,
-    Status, SubmitStep,
+    Base, Complete, CompleteStep, DeleteSession, HeapHash, MoveSession, MoveTo, PartKind, Reply,
+    SetHeapTags, Status, SubmitStep,
 };
 use crate::limits::{SESSION_CODE_PIECES_MAX, SESSION_ENTRIES_MAX, SESSIONS_MAX};
 
@@ -139,6 +139,20 @@ pub fn complete(state: &mut Transaction<'_>, step: &CompleteStep) -> Result<Repl
             heaps::set(state, &SetHeapTags { id, heap: heap.hash, tags })?;
         }
         state.put(keys::step(id), &StepRow { output: Some(heap.hash), ..kept });
+    }
+    executions::complete(state, complete)
+}
+
+/// Ends an execution that keeps no heap. One that does cannot complete so.
+pub fn complete_script(
+    state: &mut Transaction<'_>,
+    complete: &Complete,
+) -> Result<Reply, StateError> {
+    if complete.end.status == Status::Completed
+        && state.contains(&keys::step(complete.execution))?
+        && executions::ending(state, complete)?.is_ok_and(|row| !row.cancelled)
+    {
+        return Ok(Reply::HeadMoved);
     }
     executions::complete(state, complete)
 }

@@ -180,6 +180,29 @@ fn a_heap_is_forgotten_when_nothing_names_it_and_not_before() {
 }
 
 #[test]
+fn setting_and_deleting_no_tags_takes_no_name_away() {
+    let mut rows = begun();
+    let before = named::heap(&rows, &hash(1)).unwrap();
+    for n in (60..66).step_by(2) {
+        let set = SetHeapTags { id: id(n), heap: hash(1), tags: BTreeMap::new() };
+        one(&mut rows, n as u64, Command::SetHeapTags(set));
+        let delete = crate::command::DeleteHeapTags { id: id(n + 1), heap: hash(1), keys: None };
+        one(&mut rows, n as u64 + 1, Command::DeleteHeapTags(delete));
+        assert_eq!(named::heap(&rows, &hash(1)).unwrap(), before);
+    }
+}
+
+#[test]
+fn an_end_without_a_heap_does_not_complete_a_step() {
+    let mut rows = begun();
+    apply_from(&mut rows, 4, &[step(2, "a", 1, Some("s"), Base::Head)]);
+    let plain = complete(2, 1, owner(A.0, A.1), "");
+    assert_eq!(one(&mut rows, 5, plain), Reply::HeadMoved);
+    assert_eq!(head(&rows, "s"), Some(hash(1)));
+    assert_eq!(one(&mut rows, 6, left(2, 1, A, Some(1), 2)), Reply::Ended(Status::Completed));
+}
+
+#[test]
 fn a_history_keeps_its_bound_and_forgets_the_oldest_first() {
     let mut rows = begun();
     for n in 0..SESSION_ENTRIES_MAX {
@@ -341,8 +364,8 @@ fn any_command() -> impl Strategy<Value = Command> {
             };
             put(n, session.unwrap_or("s"), to, new)
         }),
-        (70_u128..99, 0_u8..5).prop_map(|(n, heap)| {
-            let tags = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+        (70_u128..99, 0_u8..5, any::<bool>()).prop_map(|(n, heap, some)| {
+            let tags = some.then(|| ("k".to_owned(), "v".to_owned())).into_iter().collect();
             Command::SetHeapTags(SetHeapTags { id: id(n), heap: hash(heap), tags })
         }),
         (100_u128..130, 0_u8..5).prop_map(|(n, heap)| {

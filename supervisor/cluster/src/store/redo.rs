@@ -92,7 +92,8 @@ fn rank(key: &[u8], deleted: bool) -> u8 {
     match key.first() {
         // What is not there any more must not be named: last.
         _ if deleted => 3,
-        Some(letter) if *letter == keys::PARTS => 0,
+        // An execution is shown with what it printed and the heap it left.
+        Some(letter) if *letter == keys::PARTS || *letter == keys::STEPS => 0,
         Some(letter) if *letter == keys::EXECUTIONS[0] => 1,
         _ => 2,
     }

@@ -97,13 +97,40 @@ async fn commit_end(
     let output = execution.output();
     // Only what has completed leaves a heap.
     let mut left = left.filter(|_| outcome.is_ok());
+    let mut first = true;
     loop {
-        if let Some(Left { heap, .. }) = &left
-            && let Err(error) = ledger.heaps.spread(HeapId(heap.hash)).await
-        {
-            let message = format!("the heap cannot be stored on a majority of the nodes: {error}");
-            *outcome = Err(ErrorDetail::new(ErrorKind::HeapNotSaved, message));
-            left = None;
+        if let Some(Left { heap, .. }) = &left {
+            let heap = HeapId(heap.hash);
+            let stored_now = std::mem::take(&mut first);
+            let spreading = async {
+                // Again before each try: nobody may have removed it meanwhile as one without a name.
+                match stored_now {
+                    true => ledger.heaps.spread_stored(heap).await,
+                    false => ledger.heaps.spread(heap).await,
+                }
+            };
+            let spread = tokio::select! {
+                biased;
+                () = execution.stop_token().cancelled() => None,
+                spread = spreading => Some(spread),
+            };
+            match spread {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    let message =
+                        format!("the heap cannot be stored on a majority of the nodes: {error}");
+                    *outcome = Err(ErrorDetail::new(ErrorKind::HeapNotSaved, message));
+                    left = None;
+                }
+                // It does not count any more, or its caller does not want it.
+                None => {
+                    if execution.stop_cause() == Some(StopCause::Abandoned) {
+                        return None;
+                    }
+                    *outcome = execution.settled(std::mem::replace(outcome, Ok(None)));
+                    left = None;
+                }
+            }
         }
         if left.is_some() {
             Point::Spread.pass();
@@ -132,7 +159,7 @@ async fn commit_end(
                 command::Complete { execution: id, attempt, owner: lease.owner.clone(), end };
             let command = match &left {
                 None => Command::Complete(complete),
-                Some(Left { input, heap }) => Command::CompleteStep(command::CompleteStep {
+                Some(Left { input, heap, .. }) => Command::CompleteStep(command::CompleteStep {
                     complete,
                     input: *input,
                     heap: Some(heap.clone()),
@@ -150,7 +177,7 @@ async fn commit_end(
                 }
                 return Some(status);
             }
-            Ok(Reply::HeadMoved) if left.is_some() => {
+            Ok(Reply::HeadMoved) if outcome.is_ok() => {
                 *outcome = Err(ErrorDetail::new(ErrorKind::SessionMoved, SESSION_MOVED));
                 left = None;
             }

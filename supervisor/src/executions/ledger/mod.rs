@@ -136,7 +136,7 @@ fn begin(shared: &Arc<Shared>, ledger: &Ledger, execution: &Arc<Execution>) {
 
 /// Stops an execution that may run elsewhere; its outcome comes from there.
 fn abandon(shared: &Arc<Shared>, execution: &Arc<Execution>) {
-    if execution.request_stop(StopCause::Abandoned).is_ok() && shared.queue.remove(execution.id()) {
+    if execution.request_stop(StopCause::Abandoned).is_ok() && shared.queue.remove(execution) {
         shared.end(execution, Err(StopCause::Abandoned.detail()), None, None);
     }
 }

@@ -10,7 +10,9 @@ use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
 
 use super::disk::Unfinished;
-use super::{FormatError, HEAD_BYTES, Head, HeapId, HeapStore, Inner, StoreError, blocking};
+use super::{
+    BlobError, FormatError, HEAD_BYTES, Head, HeapId, HeapStore, Inner, StoreError, blob, blocking,
+};
 
 /// A heap's file, for another node.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub struct Copied {
 /// A heap's file that is arriving. Nothing of it stays unless it is [kept](HeapStore::keep).
 #[derive(Debug)]
 pub struct Incoming {
+    inner: Arc<Inner>,
     id: HeapId,
     unfinished: Unfinished,
     bytes: u64,
@@ -42,12 +45,23 @@ impl Incoming {
         self.bytes
     }
 
-    /// Takes the next bytes.
+    /// Takes the next bytes. The first ones must hold the head of a heap of this cluster, of this name.
     ///
     /// # Errors
-    /// [`StoreError::Disk`].
+    /// [`StoreError`].
     pub async fn take(mut self, bytes: Vec<u8>) -> Result<Self, StoreError> {
         blocking(move || {
+            if self.bytes == 0 {
+                let format = |error| StoreError::Format { heap: self.id, error };
+                let head = Head::decode(&bytes).map_err(format)?;
+                let described = blob::authenticate(&self.inner.key, &head.header);
+                let described =
+                    described.map_err(|error| StoreError::Blob { heap: self.id, error })?;
+                if described.id != self.id {
+                    return Err(StoreError::Blob { heap: self.id, error: BlobError::Hash });
+                }
+            }
+            self.inner.disk.check_room(bytes.len() as u64)?;
             self.unfinished.file.write_all(&bytes)?;
             self.bytes += bytes.len() as u64;
             Ok(self)
@@ -94,7 +108,11 @@ impl HeapStore {
     /// [`StoreError::Disk`].
     pub async fn incoming(&self, id: HeapId) -> Result<Incoming, StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || Ok(Incoming { id, unfinished: inner.disk.begin(id)?, bytes: 0 })).await
+        blocking(move || {
+            let unfinished = inner.disk.begin(id)?;
+            Ok(Incoming { inner, id, unfinished, bytes: 0 })
+        })
+        .await
     }
 
     /// Proves what has arrived and makes it durable. Says how many bytes it takes.

@@ -8,14 +8,16 @@
 //!   (to [`TOUCH_AFTER`]); see `sweep`.
 //! * All calls block.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_cluster::hex;
-use parking_lot::{RwLock, RwLockWriteGuard};
+use mcp_v8_cluster::store::room::Room;
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use uuid::Uuid;
 
 use crate::heaps::HeapId;
@@ -39,6 +41,8 @@ pub struct Disk {
     path: PathBuf,
     /// Held by many who store heaps, and alone by who removes them.
     storing: RwLock<()>,
+    /// When heaps were stored, or found to be, in the life of this process: its clock does not jump.
+    stored: Mutex<HashMap<HeapId, Instant>>,
 }
 
 /// A file of a heap.
@@ -59,8 +63,12 @@ impl Disk {
     /// What the file system says.
     pub fn open(path: &Path) -> io::Result<Self> {
         make_directory(path)?;
-        if let Some(parent) = path.parent() {
-            sync_directory(parent)?;
+        // `heaps` and what is in it may have been made a moment ago. What is not ours to read was not.
+        for above in path.ancestors().skip(1).take(2).filter(|above| *above != Path::new("")) {
+            match sync_directory(above) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
+            }
         }
         for shard in 0..=u8::MAX {
             let shard = path.join(hex::encode(&[shard]));
@@ -73,7 +81,7 @@ impl Disk {
             }
         }
         sync_directory(path)?;
-        Ok(Self { path: path.to_owned(), storing: RwLock::new(()) })
+        Ok(Self { path: path.to_owned(), storing: RwLock::new(()), stored: Mutex::default() })
     }
 
     /// Where a heap is.
@@ -109,9 +117,13 @@ impl Disk {
         let _storing = self.storing.read();
         match fs::metadata(&path) {
             Ok(known) => {
+                self.stored.lock().insert(id, Instant::now());
                 let now = SystemTime::now();
                 if known.modified()? + TOUCH_AFTER < now {
-                    File::open(&path)?.set_modified(now)?;
+                    let file = File::open(&path)?;
+                    file.set_modified(now)?;
+                    // Or a loss of power would make it old again.
+                    file.sync_all()?;
                 }
                 // Another may have renamed it a moment ago and not synced yet.
                 sync_directory(path.parent().unwrap_or(&self.path))?;
@@ -154,9 +166,35 @@ impl Disk {
         if parent.is_some_and(|parent| !self.file(parent).exists()) {
             return Ok(None);
         }
+        self.stored.lock().insert(id, Instant::now());
         fs::rename(&unfinished.partial.0, &path)?;
         sync_directory(path.parent().unwrap_or(&self.path))?;
         Ok(Some(bytes))
+    }
+
+    /// Heaps that were stored, or found to be, no longer ago than this. Forgets the others.
+    pub fn stored_within(&self, time: Duration) -> HashSet<HeapId> {
+        let mut stored = self.stored.lock();
+        stored.retain(|_, at| at.elapsed() <= time);
+        stored.keys().copied().collect()
+    }
+
+    /// Refuses when so many bytes more would leave too little of the disk: less than twice what is kept
+    /// free for the log (see `mcp_v8_cluster::node::room`), so that heaps never take that.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`].
+    pub fn check_room(&self, bytes: u64) -> io::Result<()> {
+        let room = Room::of(&self.path)?;
+        let kept = 2 * room.reserve();
+        if room.free >= kept.saturating_add(bytes) {
+            return Ok(());
+        }
+        let problem = format!(
+            "{} bytes are free, {kept} stay free, and the heap may take {bytes}",
+            room.free
+        );
+        Err(io::Error::new(io::ErrorKind::StorageFull, problem))
     }
 
     /// Held while files are removed: nothing is stored meanwhile.
@@ -169,10 +207,30 @@ impl Disk {
     /// # Errors
     /// What the file system says.
     pub fn set_aside(&self, id: HeapId) -> io::Result<()> {
-        let path = self.file(id);
-        let mut aside = path.clone().into_os_string();
+        match fs::rename(self.file(id), self.aside(id)) {
+            // Another was first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed,
+        }
+    }
+
+    /// Gives such a file its name again, unless there is another one of that name.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn put_back(&self, id: HeapId) -> io::Result<()> {
+        match fs::hard_link(self.aside(id), self.file(id)) {
+            Ok(()) => fs::remove_file(self.aside(id)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn aside(&self, id: HeapId) -> PathBuf {
+        let mut aside = self.file(id).into_os_string();
         aside.push(DAMAGED);
-        fs::rename(path, aside)
+        aside.into()
     }
 
     /// Opens the file of a heap; `None` when there is none.
@@ -301,7 +359,11 @@ mod tests {
         assert_eq!(listed(&disk), [(two, 6)]);
         assert_eq!(write(HeapId([2; 32]), Some(one), b"x").unwrap(), None, "what it needs is gone");
         disk.set_aside(two).unwrap();
+        disk.set_aside(two).unwrap();
         assert_eq!(listed(&disk), []);
+        disk.put_back(two).unwrap();
+        disk.put_back(two).unwrap();
+        assert_eq!(listed(&disk), [(two, 6)]);
     }
 
     #[test]

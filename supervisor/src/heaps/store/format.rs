@@ -63,6 +63,9 @@ pub enum FormatError {
     /// Its depth is none that is written.
     #[error("its depth is {0}; accepted: at most {HEAP_DEPTH_MAX}, and 0 without a parent")]
     Depth(u8),
+    /// It cannot be read now; it may be whole.
+    #[error("it cannot be read: {0}")]
+    Io(String),
     /// Its frame does not decompress to what it should.
     #[error("it does not decompress: {0}")]
     Frame(String),
@@ -157,23 +160,28 @@ pub fn compress(bytes: &[u8], parent: Option<&[u8]>, out: impl Write) -> io::Res
 /// whatever the frame says.
 ///
 /// # Errors
-/// [`FormatError::Frame`].
+/// [`FormatError::Frame`]; [`FormatError::Io`] when that is not known.
 pub fn decompress(
     frame: impl Read,
     parent: Option<&[u8]>,
     bytes: u64,
 ) -> Result<HeapFile, FormatError> {
     let failed = |error: &dyn std::fmt::Display| FormatError::Frame(error.to_string());
-    let mut sink = HeapSink::new(bytes).map_err(|error| failed(&error))?;
+    let unreadable = |error: &dyn std::fmt::Display| FormatError::Io(error.to_string());
+    let mut sink = HeapSink::new(bytes).map_err(|error| unreadable(&error))?;
     let frame = io::BufReader::with_capacity(CHUNK_BYTES, frame);
     let before = parent.unwrap_or_default();
     let decoder = zstd::stream::read::Decoder::with_ref_prefix(frame, before);
     // One byte more than there may be shows that there are more.
-    let mut decoder = decoder.map_err(|error| failed(&error))?.take(bytes.saturating_add(1));
+    let mut decoder = decoder.map_err(|error| unreadable(&error))?.take(bytes.saturating_add(1));
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut written = 0;
     loop {
-        let read = decoder.read(&mut chunk).map_err(|error| failed(&error))?;
+        // What the system says of reading is no damage; what zstd says is.
+        let read = decoder.read(&mut chunk).map_err(|error| match error.raw_os_error() {
+            Some(_) => unreadable(&error),
+            None => failed(&error),
+        })?;
         if read == 0 {
             break;
         }
@@ -181,12 +189,12 @@ pub fn decompress(
         if written > bytes {
             return Err(failed(&format!("it holds more than {bytes} bytes")));
         }
-        sink.write_all(&chunk[..read]).map_err(|error| failed(&error))?;
+        sink.write_all(&chunk[..read]).map_err(|error| unreadable(&error))?;
     }
     if written != bytes {
         return Err(failed(&format!("it holds {written} bytes and not {bytes}")));
     }
-    sink.seal(bytes).map_err(|error| failed(&error))
+    sink.seal(bytes).map_err(|error| unreadable(&error))
 }
 
 #[cfg(test)]

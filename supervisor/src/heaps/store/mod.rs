@@ -72,6 +72,8 @@ impl StoreError {
     /// whole.
     pub fn damaged(&self) -> Option<HeapId> {
         match self {
+            // Another release may have written it.
+            Self::Format { error: FormatError::Io(_) | FormatError::Format(_), .. } => None,
             Self::Format { heap, .. } => Some(*heap),
             Self::Blob { heap, error } if error.is_damage() => Some(*heap),
             _ => None,
@@ -156,7 +158,7 @@ impl HeapStore {
         .await
     }
 
-    /// Takes the file of a heap away, and leaves it under another name.
+    /// Takes the file of a heap away, if it is there, and leaves it under another name.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
@@ -167,6 +169,15 @@ impl HeapStore {
             Ok(inner.disk.set_aside(id)?)
         })
         .await
+    }
+
+    /// Gives a file that was [taken away](Self::set_aside) its name again, unless there is another.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub async fn put_back(&self, id: HeapId) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || Ok(inner.disk.put_back(id)?)).await
     }
 
     /// Every heap that is there.
@@ -203,6 +214,7 @@ impl Inner {
             self.cache.lock().put(heap, depth);
             return Ok(kept);
         }
+        self.disk.check_room(heap.bytes())?;
         let (mut parent, mut depth) = self.usable_parent(parent)?;
         loop {
             let below = parent.as_ref().map(Heap::id);
@@ -227,7 +239,8 @@ impl Inner {
         let Some(bytes) = self.disk.known(id)? else { return Ok(None) };
         let Head { parent, depth, .. } = match self.head(id) {
             Ok((head, _)) => head,
-            Err(StoreError::Format { .. } | StoreError::Unknown(_)) => return Ok(None),
+            Err(error @ StoreError::Format { .. }) if error.damaged().is_some() => return Ok(None),
+            Err(StoreError::Unknown(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
         let stands = match parent {

@@ -9,14 +9,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::disk::HeapFileEntry;
 use super::{HeapId, HeapStore, Inner, StoreError, blocking};
 
 impl HeapStore {
-    /// Removes those of `here` that are not `named` and were stored or asked for last before `old`.
-    /// Says how many.
+    /// Removes those of `here` that are not `named` and were stored or asked for last before `old`, and
+    /// not within `young` by this process's own clock. Says how many.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
@@ -25,9 +25,10 @@ impl HeapStore {
         here: Vec<HeapFileEntry>,
         named: HashSet<HeapId>,
         old: SystemTime,
+        young: Duration,
     ) -> Result<usize, StoreError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.sweep(&here, &named, old)).await
+        blocking(move || inner.sweep(&here, &named, old, young)).await
     }
 }
 
@@ -37,19 +38,20 @@ impl Inner {
         here: &[HeapFileEntry],
         named: &HashSet<HeapId>,
         old: SystemTime,
+        young: Duration,
     ) -> Result<usize, StoreError> {
         let goes = |file: &&HeapFileEntry| !named.contains(&file.id) && file.modified < old;
         let mut going: HashMap<HeapId, u8> = here
             .iter()
             .filter(goes)
-            // One that cannot be read has nothing on it.
+            // One that cannot be read has nothing on it that can.
             .map(|file| (file.id, self.head(file.id).map_or(u8::MAX, |(head, _)| head.depth)))
             .collect();
         if going.is_empty() {
             return Ok(0);
         }
         for file in here.iter().filter(|file| !goes(file)) {
-            self.keep_below(file.id, &mut going);
+            self.keep_below(file.id, &mut going)?;
         }
         let known: HashSet<HeapId> = here.iter().map(|file| file.id).collect();
         // From here on nothing comes, and nothing is asked for.
@@ -57,7 +59,12 @@ impl Inner {
         for file in self.disk.list()? {
             if !known.contains(&file.id) || file.modified >= old {
                 going.remove(&file.id);
-                self.keep_below(file.id, &mut going);
+                self.keep_below(file.id, &mut going)?;
+            }
+        }
+        for id in self.disk.stored_within(young) {
+            if going.remove(&id).is_some() {
+                self.keep_below(id, &mut going)?;
             }
         }
         let mut going: Vec<_> = going.into_iter().collect();
@@ -71,15 +78,22 @@ impl Inner {
     }
 
     /// Keeps all that a heap which stays is stored against.
-    fn keep_below(&self, id: HeapId, going: &mut HashMap<HeapId, u8>) {
+    fn keep_below(&self, id: HeapId, going: &mut HashMap<HeapId, u8>) -> Result<(), StoreError> {
         let mut next = Some(id);
         // Depths fall, but whoever wrote the files is not believed.
         for _ in 0..=super::HEAP_DEPTH_MAX {
-            let Some(heap) = next else { return };
-            next = self.head(heap).ok().and_then(|(head, _)| head.parent);
+            let Some(heap) = next else { break };
+            next = match self.head(heap) {
+                Ok((head, _)) => head.parent,
+                // What it stands on cannot be known: nothing is removed.
+                Err(error @ StoreError::Disk(_)) => return Err(error),
+                // It cannot be read, whatever is kept for it.
+                Err(_) => None,
+            };
             if let Some(parent) = next {
                 going.remove(&parent);
             }
         }
+        Ok(())
     }
 }

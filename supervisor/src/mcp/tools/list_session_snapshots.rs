@@ -5,7 +5,7 @@ use rmcp::service::{RequestContext, RoleServer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Answer, define, parse, refuse, result, session};
+use super::{Answer, define, fits, parse, refuse, result, session};
 use crate::app::App;
 use crate::sessions::SnapshotList;
 
@@ -48,5 +48,10 @@ pub(super) async fn call(
     };
     let sessions = app.sessions().map_err(refuse)?;
     let page = sessions.snapshots(&session, fields.as_deref(), limit, cursor).await;
-    Ok(result(&page.map_err(refuse)?, false))
+    let mut page = page.map_err(refuse)?;
+    // What is quoted grows.
+    while !fits(&page) && page.entries.len() > 1 {
+        page = page.half();
+    }
+    Ok(result(&page, false))
 }

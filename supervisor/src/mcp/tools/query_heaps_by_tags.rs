@@ -32,6 +32,7 @@ pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
     let mut found = app.sessions().map_err(refuse)?.tagged(tags).await.map_err(refuse)?;
     while !super::fits(&found) {
         found.results.truncate(found.results.len() / 2);
+        found.truncated = true;
     }
     Ok(result(&found, false))
 }

@@ -35,7 +35,7 @@ const KILL_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a client of the soak waits for one answer, and goes on asking.
 const PATIENCE: Duration = Duration::from_secs(15);
-const GIVEN_UP: Duration = Duration::from_secs(120);
+const GIVEN_UP: Duration = Duration::from_secs(240);
 
 /// Older than any file may be that nothing names.
 const LONG_AGO: Duration = Duration::from_secs(24 * 3600);
