@@ -159,6 +159,26 @@ async def test_a_script_returns_console_text_and_result(connect):
         assert execution["started_at"] <= execution["completed_at"]
 
 
+async def test_a_session_goes_on_from_call_to_call_and_back(connect):
+    session = f"s-{uuid.uuid4()}"
+    async with connect() as client:
+        first = await succeed(client, "run_js", code="globalThis.n = 1", session=session)
+        assert re.fullmatch("[0-9a-f]{64}", first["heap"])
+        second = await succeed(client, "run_js", code="n += 1", session=session, tags={"step": "two"})
+        assert second["result"] == "2" and second["heap"] != first["heap"]
+        execution = await succeed(client, "get_execution", execution_id=second["execution_id"])
+        assert execution["heap"] == second["heap"]
+    # Another connection, another conversation.
+    async with connect() as client:
+        assert session in (await succeed(client, "list_sessions", limit=1000))["sessions"]
+        steps = await succeed(client, "list_session_snapshots", session=session, fields="output_heap")
+        assert [step["output_heap"] for step in steps["entries"]] == [first["heap"], second["heap"]]
+        assert (await succeed(client, "get_heap_tags", heap=second["heap"]))["tags"] == {"step": "two"}
+        assert (await succeed(client, "run_js", code="n", session=session))["result"] == "2"
+        assert (await succeed(client, "run_js", code="n", heap=first["heap"]))["result"] == "1"
+        assert (await succeed(client, "run_js", code="typeof n"))["result"] == "undefined"
+
+
 async def test_typescript_with_top_level_await(connect):
     code = """
         interface Point { x: number; y: number }
@@ -463,10 +483,9 @@ once_per_transport = pytest.mark.parametrize("link", [link for link in LINKS if 
         ("run_js", {"code": "1", "execution_timeout_secs": 301}, "execution_timeout_secs"),
         ("run_js", {"code": "1", "heap_memory_max_mb": 1.5}, "heap_memory_max_mb"),
         ("run_js", {"code": "1", "heap_memory_max_mb": 10**9}, "heap_memory_max_mb"),
-        # State that is not kept yet must not look kept.
-        ("run_js", {"code": "1", "session": "s"}, "session"),
+        ("run_js", {"code": "1", "session": 7}, "session"),
         ("run_js", {"code": "1", "heap": "0" * 64}, "heap"),
-        ("run_js", {"code": "1", "tags": {"a": "b"}}, "tags"),
+        ("run_js", {"code": "1", "tags": {"a": 1}}, "tags"),
         ("get_execution", {}, "execution_id"),
         ("get_execution", {"execution_id": 7}, "execution_id"),
         ("get_execution", {"execution_id": "x", "id": "x"}, "id"),

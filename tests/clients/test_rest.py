@@ -134,7 +134,7 @@ def test_a_script_of_the_longest_length_runs_and_one_byte_more_is_refused(server
         ('{"kode": "1"}', JSON, "code"),
         ('{"code": ""}', JSON, "code"),
         ('{"code": "1", "timeout": 5}', JSON, "timeout"),
-        ('{"code": "1", "session": "s"}', JSON, "session"),
+        ('{"code": "1", "session": ""}', JSON, "session"),
         ('{"code": "1", "execution_timeout_secs": 0}', JSON, "execution_timeout_secs"),
         ('{"code": "1", "execution_timeout_secs": "5"}', JSON, "execution_timeout_secs"),
         ('{"code": "1", "heap_memory_max_mb": -1}', JSON, "heap_memory_max_mb"),
