@@ -123,7 +123,7 @@ async fn nothing_changes_without_proof(cluster: &Cluster, code: u16, reason: &st
     }
     let answer = cluster.raft_get(2, "/raft/stream").await.unwrap();
     assert_eq!((answer.status, &answer.body["reason"]), (code, &json!(reason)), "{answer:?}");
-    assert_eq!(refused(cluster, 2, reason).await, 4.0);
+    assert_eq!(refused(cluster, 2, reason).await, 5.0);
     assert_eq!(members(cluster, 1).await, before);
 }
 

@@ -106,6 +106,27 @@ async fn p7_sessions_survive_the_loss_of_any_minority_of_disks() {
     }
 }
 
+/// A voter that keeps no executions of its own has the others' heaps, so that they have a majority.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_executions_of_its_own_counts_for_the_majority_of_heaps() {
+    let cluster = Cluster::of(3).await;
+    cluster.set_env(3, "MCP_V8_STATELESS", "true");
+    for node in ALL {
+        cluster.launch(node);
+    }
+    settled(&cluster).await;
+    must_step(&cluster, 1, "s", "globalThis.n = 1").await;
+    cluster.kill9(2);
+    cluster.leader(&[1, 3]).await;
+    assert_eq!(must_step(&cluster, 1, "s", "n += 1").await, "2");
+    let head = head(&cluster, 1, "s").await;
+    assert!(heap_file(&cluster, 3, &head).exists());
+    // And gives them back.
+    cluster.up(2).await;
+    settled(&cluster).await;
+    assert_eq!(must_step(&cluster, 2, "s", "n += 1").await, "3");
+}
+
 /// P2, P7: the points of DESIGN's path of an execution, each with a death of the node that owns it.
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_node_that_is_killed_at_any_point_leaves_the_old_head_or_the_new_one() {

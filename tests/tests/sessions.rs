@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use mcp_v8_tests::{Server, until};
+use mcp_v8_tests::{Server, binary, until};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -364,4 +364,59 @@ async fn a_large_heap_is_kept_and_one_past_its_limit_is_refused() {
     assert_eq!(refused["status"], "failed", "{refused}");
     let request = json!({ "code": "kept.length", "session": "s", "heap_memory_max_mb": 256 });
     assert_eq!(server.run_with(request).await["result"], "200");
+}
+
+/// `mcp-v8 sessions`, `heaps` and `executions` against a running server.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_shows_moves_and_forgets_sessions() {
+    let server = Server::start(&[]).await;
+    let first = step(&server, "a/b ö", "globalThis.n = 1").await;
+    let second = step(&server, "a/b ö", "console.log('out'); n += 1").await;
+    let heap = first["heap"].as_str().unwrap();
+    let id = second["execution_id"].as_str().unwrap();
+    let ask = async |words: &[&str]| {
+        let mut command = std::process::Command::new(binary("mcp-v8"));
+        command.args(words).arg(format!("--url={}", server.url));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let must = async |words: &[&str]| {
+        let (code, out, err) = ask(words).await;
+        assert_eq!(code, Some(0), "{words:?}: {err}");
+        out
+    };
+    assert_eq!(must(&["sessions", "list"]).await, "a/b ö\n");
+    let shown = must(&["sessions", "show", "a/b ö"]).await;
+    assert!(shown.contains(&heap[..12]) && shown.contains("n += 1"), "{shown}");
+    must(&["sessions", "fork", "copy", "--from", "a/b ö"]).await;
+    must(&["sessions", "fork", "early", "--heap", heap]).await;
+    must(&["sessions", "reset", "copy", "--heap", heap]).await;
+    assert_eq!(step(&server, "copy", "n").await["result"], "1");
+    assert_eq!(step(&server, "early", "n").await["result"], "1");
+    let names: Value = serde_json::from_str(&must(&["sessions", "list", "--json"]).await).unwrap();
+    assert_eq!(names, json!(["a/b ö", "copy", "early"]));
+    must(&["heaps", "tag", heap, "stage=raw", "of=x"]).await;
+    assert!(must(&["heaps", "find", "stage=raw"]).await.contains(heap));
+    must(&["heaps", "untag", heap, "of"]).await;
+    let shown = must(&["heaps", "show", heap]).await;
+    assert!(shown.contains("stage=raw") && !shown.contains("of=x"), "{shown}");
+    assert!(must(&["executions", "list", "--limit", "3"]).await.contains("completed"));
+    assert!(must(&["executions", "show", id]).await.contains("result    2"));
+    assert_eq!(must(&["executions", "output", id]).await, "out\n");
+    must(&["sessions", "delete", "a/b ö"]).await;
+    for (words, expected) in [
+        (&["sessions", "show", "a/b ö"][..], "Session 'a/b ö' not found"),
+        (&["sessions", "fork", "copy", "--from", "early"], "exists already"),
+        (&["heaps", "show", "12"], "64 hexadecimal digits"),
+        (&["executions", "cancel", id], "is not running"),
+    ] {
+        let (code, out, err) = ask(words).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{words:?}: {err}");
+        assert!(err.contains(expected), "{words:?}: {err}");
+    }
+    for words in [&["sessions", "fork", "new"][..], &["heaps", "tag", heap, "x"]] {
+        let (code, _, err) = ask(words).await;
+        assert_eq!(code, Some(2), "{words:?}: {err}");
+    }
 }

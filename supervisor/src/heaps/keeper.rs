@@ -239,14 +239,20 @@ impl Heaps {
 
     /// Fetches what is missing here and removes what nothing names. Never returns.
     pub async fn upkeep(self) {
+        let mut again = HEAP_UPKEEP_AGAIN;
         loop {
             let pause = match self.look_after().await {
-                Ok(true) => HEAP_UPKEEP,
+                Ok(true) => {
+                    again = HEAP_UPKEEP_AGAIN;
+                    HEAP_UPKEEP
+                }
                 // A node that has lost its disk is to have its heaps again soon.
                 Ok(false) => HEAP_UPKEEP_AGAIN,
                 Err(error) => {
                     tracing::warn!(%error, "the heaps are looked after later");
-                    HEAP_UPKEEP_AGAIN
+                    // A heap that is on no node at all is not asked for all the time.
+                    again = (again * 2).min(HEAP_UPKEEP);
+                    again / 2
                 }
             };
             sleep(pause).await;
