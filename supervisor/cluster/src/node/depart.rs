@@ -38,10 +38,14 @@ impl Node {
         }
     }
 
-    /// How many executions this node has that takes no more; `None` while it does, or when the rows
-    /// cannot be read.
+    /// How many executions this node has once the cluster knows that it takes no more; `None` before, or
+    /// when the rows cannot be read.
     pub(super) fn draining(&self) -> Option<u64> {
         if !self.inner.departing.load(Ordering::Acquire) {
+            return None;
+        }
+        let rows = nodes::nodes(&self.rows()).ok()?;
+        if rows.iter().any(|(name, row)| name == self.name() && row.up && row.runs_scripts) {
             return None;
         }
         let running = executions::running(&self.rows()).ok()?;

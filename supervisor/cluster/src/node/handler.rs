@@ -170,7 +170,7 @@ impl Handler for Answers {
             Request::Join(join) => self.node.join_here(join).await.into(),
             Request::Leave { node } => self.node.leave_here(&node).await.into(),
             Request::TransferTo { node } => self.node.transfer_here(node.as_deref()).await.into(),
-            Request::Drain => self.node.drain_here().into(),
+            Request::Drain => self.node.drain_here().await.into(),
             Request::Application(body) => match self.node.inner.application.get() {
                 Some(application) => Response::Application(application.call(body).await),
                 None => Response::Refused("this node is starting".to_owned()),

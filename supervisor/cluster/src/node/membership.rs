@@ -108,7 +108,7 @@ impl Node {
     /// [`MembershipError`].
     pub async fn drain(&self, name: &str) -> Result<(), MembershipError> {
         if name == self.name() {
-            return self.drain_here();
+            return self.drain_here().await;
         }
         let id = self.peers().into_iter().find(|id| id.name() == name);
         let peer = id.and_then(|id| self.peer(&id));
@@ -127,7 +127,10 @@ impl Node {
     }
 
     /// The same for this node.
-    pub(super) fn drain_here(&self) -> Result<(), MembershipError> {
+    pub(super) async fn drain_here(&self) -> Result<(), MembershipError> {
+        // Another may have been drained a moment ago.
+        let barrier = self.barrier().await;
+        barrier.map_err(|error| MembershipError::Unknown(error.to_string()))?;
         let takers = self.takers().map_err(|error| MembershipError::Unknown(error.to_string()))?;
         if takers.is_empty() {
             let name = self.name();

@@ -57,7 +57,8 @@ pub struct Status {
     /// secret.
     #[serde(default)]
     pub instance: Option<Uuid>,
-    /// Once this node takes no more executions, because it stops or is drained: how many it still has.
+    /// Once the cluster knows that this node takes no more executions, because it stops or is drained:
+    /// how many it still has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<u64>,
 }
