@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::executions::model::rfc3339;
 use crate::executions::{SubmitError, check_session, ms, time};
 use crate::heaps::HeapId;
-use crate::limits::{LIST_DEFAULT, LIST_MAX, SNAPSHOTS_BYTES_MAX, TAGGED_HEAPS_MAX};
+use crate::limits::{LIST_MAX, SNAPSHOTS_BYTES_MAX, TAGGED_HEAPS_MAX};
 
 /// Why a question about sessions or heaps has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,15 @@ pub struct SessionList {
     /// Pass as `cursor` for the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+impl SessionList {
+    /// The first half of it, as a page.
+    pub fn half(mut self) -> Self {
+        self.sessions.truncate(self.sessions.len().div_ceil(2));
+        self.next_cursor = self.sessions.last().cloned();
+        self
+    }
 }
 
 /// One entry of a session's history. Of the fields only those are there that were asked for.
@@ -211,7 +220,8 @@ pub fn heap_id(field: &'static str, text: &str) -> Result<HeapId, SubmitError> {
 }
 
 fn checked_limit(limit: Option<u64>) -> Result<usize, SubmitError> {
-    let limit = limit.unwrap_or(LIST_DEFAULT);
+    // Existing clients do not ask for the next page.
+    let limit = limit.unwrap_or(LIST_MAX);
     crate::executions::check_range("limit", limit, 1, LIST_MAX, "")?;
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }

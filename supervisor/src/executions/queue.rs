@@ -113,6 +113,11 @@ impl Queue {
         self.inner.lock().aside.iter().any(|queued| queued.execution.id() == id)
     }
 
+    /// Whether any execution waits aside.
+    pub fn has_aside(&self) -> bool {
+        !self.inner.lock().aside.is_empty()
+    }
+
     /// Those that wait aside.
     pub fn aside(&self) -> Vec<Uuid> {
         self.inner.lock().aside.iter().map(|queued| queued.execution.id()).collect()

@@ -10,10 +10,10 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
@@ -77,29 +77,28 @@ pub struct Heaps {
 struct Inner {
     node: Node,
     path: PathBuf,
-    exchange: OnceCell<Exchange>,
-    /// Of this process alone while the directory is in use.
-    lock: OnceLock<File>,
+    opened: OnceCell<Opened>,
     begun: Instant,
+}
+
+#[derive(Debug)]
+struct Opened {
+    exchange: Exchange,
+    /// Locked while the directory is in use.
+    _claim: File,
 }
 
 impl Heaps {
     /// In a directory, which is made when it is needed.
     pub fn new(node: Node, path: PathBuf) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                node,
-                path,
-                exchange: OnceCell::new(),
-                lock: OnceLock::new(),
-                begun: Instant::now(),
-            }),
+            inner: Arc::new(Inner { node, path, opened: OnceCell::new(), begun: Instant::now() }),
         }
     }
 
     /// The heaps, made if the cluster has none yet.
     async fn opened(&self) -> Result<&Exchange, HeapsError> {
-        let Inner { node, exchange, .. } = &*self.inner;
+        let Inner { node, opened, .. } = &*self.inner;
         let open = || async {
             if let Some(key) = named::key(&node.rows())? {
                 return self.open(key).await;
@@ -113,13 +112,13 @@ impl Heaps {
             let key = named::key(&node.rows())?;
             self.open(key.ok_or_else(|| unavailable(&"the heaps have no key"))?).await
         };
-        exchange.get_or_try_init(open).await
+        Ok(&opened.get_or_try_init(open).await?.exchange)
     }
 
     /// The heaps, if the cluster has any.
     async fn known(&self) -> Result<Option<&Exchange>, HeapsError> {
-        let Inner { node, exchange, .. } = &*self.inner;
-        if exchange.get().is_none() && named::key(&node.rows())?.is_none() {
+        let Inner { node, opened, .. } = &*self.inner;
+        if opened.get().is_none() && named::key(&node.rows())?.is_none() {
             let barrier = node.barrier().await;
             barrier.map_err(|error| HeapsError::Cluster(error.to_string()))?;
             if named::key(&node.rows())?.is_none() {
@@ -129,23 +128,17 @@ impl Heaps {
         self.opened().await.map(Some)
     }
 
-    async fn open(&self, key: [u8; 32]) -> Result<Exchange, HeapsError> {
+    async fn open(&self, key: [u8; 32]) -> Result<Opened, HeapsError> {
         let Inner { node, path, .. } = &*self.inner;
-        let directory = path.clone();
-        let locked = self.inner.lock.get().is_some();
+        let (directory, key) = (path.clone(), HeapKey::new(key));
         let opening = tokio::task::spawn_blocking(move || {
-            let lock = if locked { None } else { Some(claim(&directory, &HeapKey::new(key))?) };
-            Ok((lock, HeapStore::open(&directory, HeapKey::new(key), HEAP_CACHE_BYTES)?))
+            let claim = claim(&directory, &key)?;
+            Ok((claim, HeapStore::open(&directory, key, HEAP_CACHE_BYTES)?))
         });
         let opened = opening.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        let opened = opened.map(|(lock, store)| {
-            // The first one stays.
-            lock.map(|lock| self.inner.lock.set(lock));
-            store
-        });
-        let store =
+        let (claim, store) =
             opened.map_err(|source| HeapsError::Directory { path: path.clone(), source })?;
-        Ok(Exchange::new(node.clone(), store))
+        Ok(Opened { exchange: Exchange::new(node.clone(), store), _claim: claim })
     }
 
     /// A heap that these engines can restore.
@@ -262,7 +255,7 @@ impl Heaps {
     /// One round of [`Heaps::upkeep`]. False while the cluster has no heaps, as far as this node knows.
     async fn look_after(&self) -> Result<bool, HeapsError> {
         let node = &self.inner.node;
-        if self.inner.exchange.get().is_none() && named::key(&node.rows())?.is_none() {
+        if self.inner.opened.get().is_none() && named::key(&node.rows())?.is_none() {
             return Ok(false);
         }
         let exchange = self.opened().await?;
@@ -286,6 +279,7 @@ impl Heaps {
         }
         let old = SystemTime::now().checked_sub(HEAP_GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
         let missing = named.difference(&files).count() - fetched;
+        metrics::heaps_stored(&here, missing);
         let removed = match self.inner.begun.elapsed() >= HEAP_SWEEP_AFTER {
             true => store.sweep(here, named, old, HEAP_GRACE).await?,
             false => 0,
@@ -293,7 +287,6 @@ impl Heaps {
         if fetched + removed > 0 {
             tracing::info!(fetched, removed, "heaps that were missing, and that nothing named");
         }
-        metrics::heaps_stored(&store.list().await?, missing);
         problem.map_or(Ok(true), |error| Err(error.into()))
     }
 }
@@ -315,16 +308,20 @@ fn claim(directory: &Path, key: &HeapKey) -> io::Result<File> {
     let own = hex::encode(&key.sign(CLAIM.as_bytes()));
     let mut found = String::new();
     lock.read_to_string(&mut found)?;
-    if found.is_empty() {
+    if found == own {
+        return Ok(lock);
+    }
+    // New, or a crash came while it was written.
+    if own.starts_with(&found) {
+        lock.rewind()?;
         lock.write_all(own.as_bytes())?;
         lock.sync_all()?;
         File::open(directory)?.sync_all()?;
-    } else if found != own {
-        return Err(io::Error::other(
-            "it holds the heaps of another cluster; choose another --heap-dir, or move it away",
-        ));
+        return Ok(lock);
     }
-    Ok(lock)
+    Err(io::Error::other(
+        "it holds the heaps of another cluster; choose another --heap-dir, or move it away",
+    ))
 }
 
 /// The file that says whose a directory is.
@@ -374,6 +371,11 @@ mod tests {
         drop(held);
         let error = claim(&path, &theirs).unwrap_err().to_string();
         assert!(error.contains("the heaps of another cluster"), "{error}");
-        assert!(claim(&path, &ours).is_ok());
+        drop(claim(&path, &ours).unwrap());
+        // A crash in the middle of the first claim.
+        let whole = std::fs::read(path.join(CLAIM)).unwrap();
+        std::fs::write(path.join(CLAIM), &whole[..10]).unwrap();
+        drop(claim(&path, &ours).unwrap());
+        assert_eq!(std::fs::read(path.join(CLAIM)).unwrap(), whole);
     }
 }

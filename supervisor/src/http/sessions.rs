@@ -35,7 +35,7 @@ fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
-    /// Most names (1 to 1000). Default 100.
+    /// Most names (1 to 1000). Default 1000.
     limit: Option<u64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -66,7 +66,7 @@ pub struct SnapshotsQuery {
     /// Fields separated by commas: index, input_heap, output_heap, code, timestamp, execution_id.
     /// Default all.
     fields: Option<String>,
-    /// Most entries (1 to 1000). Default 100.
+    /// Most entries (1 to 1000). Default 1000; a page also ends after some 256 KiB.
     limit: Option<u64>,
     /// The first entry; `next_cursor` of the page before.
     cursor: Option<u64>,

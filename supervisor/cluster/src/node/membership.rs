@@ -128,6 +128,12 @@ impl Node {
 
     /// The same for this node.
     pub(super) async fn drain_here(&self) -> Result<(), MembershipError> {
+        if !self.config().runs_scripts {
+            let name = self.name();
+            return Err(refused(format!(
+                "'{name}' runs no scripts of the cluster: stop it as it is"
+            )));
+        }
         // Another may have been drained a moment ago.
         let barrier = self.barrier().await;
         barrier.map_err(|error| MembershipError::Unknown(error.to_string()))?;

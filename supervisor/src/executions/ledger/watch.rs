@@ -92,6 +92,9 @@ pub(super) fn admit_in_turn(shared: &Shared, ledger: &Ledger, id: Uuid) {
 
 /// The same for whichever step of a session has its turn.
 fn admit_next(shared: &Shared, ledger: &Ledger, session: &str) {
+    if !shared.queue.has_aside() {
+        return;
+    }
     match sessions::turn(&ledger.node.rows(), session) {
         Ok(Some(next)) => shared.queue.admit(next),
         Ok(None) => {}

@@ -185,16 +185,7 @@ impl Disk {
     /// # Errors
     /// [`io::ErrorKind::StorageFull`].
     pub fn check_room(&self, bytes: u64) -> io::Result<()> {
-        let room = Room::of(&self.path)?;
-        let kept = 2 * room.reserve();
-        if room.free >= kept.saturating_add(bytes) {
-            return Ok(());
-        }
-        let problem = format!(
-            "{} bytes are free, {kept} stay free, and the heap may take {bytes}",
-            room.free
-        );
-        Err(io::Error::new(io::ErrorKind::StorageFull, problem))
+        fits(Room::of(&self.path)?, bytes)
     }
 
     /// Held while files are removed: nothing is stored meanwhile.
@@ -284,6 +275,15 @@ impl Disk {
     }
 }
 
+fn fits(room: Room, bytes: u64) -> io::Result<()> {
+    let (free, kept) = (room.free, 2 * room.reserve());
+    if free >= kept.saturating_add(bytes) {
+        return Ok(());
+    }
+    let problem = format!("{free} bytes are free, {kept} stay free, and the heap may take {bytes}");
+    Err(io::Error::new(io::ErrorKind::StorageFull, problem))
+}
+
 /// A file that has not its name yet; removed unless it is [finished](Disk::finish).
 #[derive(Debug)]
 pub struct Unfinished {
@@ -325,6 +325,16 @@ mod tests {
 
     fn listed(disk: &Disk) -> Vec<(HeapId, u64)> {
         disk.list().unwrap().iter().map(|file| (file.id, file.bytes)).collect()
+    }
+
+    #[test]
+    fn a_heap_fits_to_the_last_byte_above_twice_the_reserve_and_not_one_further() {
+        let room = |free| Room { free, total: 1 << 40 };
+        let kept = 2 * room(0).reserve();
+        assert!(fits(room(kept + 100), 100).is_ok());
+        let full = fits(room(kept + 99), 100).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert!(full.to_string().contains("may take 100"), "{full}");
     }
 
     #[test]

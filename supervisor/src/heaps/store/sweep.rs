@@ -40,6 +40,8 @@ impl Inner {
         old: SystemTime,
         young: Duration,
     ) -> Result<usize, StoreError> {
+        // What is remembered of the last minutes is forgotten also when nothing has to go.
+        self.disk.stored_within(young);
         let goes = |file: &&HeapFileEntry| !named.contains(&file.id) && file.modified < old;
         let mut going: HashMap<HeapId, u8> = here
             .iter()

@@ -292,6 +292,10 @@ async fn what_nothing_names_goes_with_what_only_it_stood_on_and_the_rest_stays()
     let here = store.list().await.unwrap();
     let hour = Duration::from_secs(3600);
     assert_eq!(store.sweep(here, named(&[]), old, hour).await.unwrap(), 0);
+    assert!(!store.inner.disk.stored_within(hour).is_empty());
+    // What is remembered for that is bounded in time, also where nothing has to go.
+    assert_eq!(store.sweep(Vec::new(), named(&[]), old, Duration::ZERO).await.unwrap(), 0);
+    assert!(store.inner.disk.stored_within(hour).is_empty());
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ struct Arguments {
     /// Fields separated by commas: index, input_heap, output_heap, code, timestamp, execution_id.
     /// Default all.
     fields: Option<String>,
-    /// Most entries. Default 100.
+    /// Most entries. Default 1000.
     #[schemars(range(min = 1, max = 1000))]
     limit: Option<u64>,
     /// The first entry; `next_cursor` of the page before.

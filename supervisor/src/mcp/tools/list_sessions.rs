@@ -4,7 +4,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Answer, define, parse, refuse, result};
+use super::{Answer, define, fits, parse, refuse, result};
 use crate::app::App;
 use crate::sessions::SessionList;
 
@@ -16,7 +16,7 @@ made by the first run_js that names it. Example: {}.";
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Arguments {
-    /// Most names. Default 100.
+    /// Most names. Default 1000.
     #[schemars(range(min = 1, max = 1000))]
     limit: Option<u64>,
     /// `next_cursor` of the page before.
@@ -31,5 +31,10 @@ pub(super) fn definition() -> Tool {
 pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
     let Arguments { limit, cursor } = parse(arguments)?;
     let sessions = app.sessions().map_err(refuse)?;
-    Ok(result(&sessions.names(limit, cursor).await.map_err(refuse)?, false))
+    let mut list = sessions.names(limit, cursor).await.map_err(refuse)?;
+    // What is quoted grows.
+    while !fits(&list) && list.sessions.len() > 1 {
+        list = list.half();
+    }
+    Ok(result(&list, false))
 }
