@@ -12,15 +12,18 @@
 //! Changing any type in [`message`] changes the bytes: raise [`VERSION`] and renew the golden
 //! frames in `tests/golden/` in the same commit.
 
+pub mod artifacts;
 pub mod codec;
 pub mod limits;
 pub mod message;
 
+pub use artifacts::{ArtifactError, Artifacts, check_artifact_key};
 pub use codec::{DecodeError, Decoder, EncodeError, Wire, encode, encode_into};
 pub use message::{
-    Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, HeapEngine, Hello, Job,
-    JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, WrittenHeap,
+    ArtifactHead, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, HeapEngine,
+    Hello, Job, JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage,
+    WrittenHeap,
 };
 
 /// Version of the frames. Carried in every header; the other side must have the same.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;

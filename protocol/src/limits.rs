@@ -33,12 +33,32 @@ pub const STACK_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a heap that is kept: 512 MiB. V8 counts the parts of a snapshot in 31 bits.
 pub const HEAP_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
+/// Bytes of an artifact's name.
+pub const ARTIFACT_KEY_BYTES_MAX: usize = 256;
+
+/// Bytes of an artifact's media type.
+pub const ARTIFACT_TYPE_BYTES_MAX: usize = 127;
+
+/// Bytes of one artifact: 16 MiB.
+pub const ARTIFACT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Artifacts that one execution leaves.
+pub const ARTIFACTS_MAX: usize = 32;
+
+/// Bytes of all artifacts that one execution leaves: 32 MiB. They are in the supervisor's memory until
+/// it has ended.
+pub const ARTIFACTS_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Bytes of an artifact in one frame.
+pub const ARTIFACT_CHUNK_BYTES_MAX: usize = 64 * 1024;
+
 /// Engines whose heaps one worker can restore.
 pub const HEAP_ENGINES_MAX: usize = 16;
 
 // The largest legal message of each direction fits its frame.
 const _: () = assert!(RESULT_BYTES_MAX + 64 * 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);
 const _: () = assert!(CONSOLE_CHUNK_BYTES_MAX + 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);
+const _: () = assert!(ARTIFACT_CHUNK_BYTES_MAX + 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);
 const _: () = assert!(CODE_BYTES_MAX + 1024 < TO_WORKER_PAYLOAD_BYTES_MAX);
 const _: () = assert!(TO_WORKER_PAYLOAD_BYTES_MAX <= u32::MAX as usize);
 

@@ -5,7 +5,7 @@
 //!     │ Hello ───────────────────────► │  written at spawn; the worker builds its isolate
 //!     │ ◄─────────────────────── Ready │  from here on it may be handed its one job
 //!     │ Job ─────────────────────────► │
-//!     │ ◄───────────── Console (any) │
+//!     │ ◄── Console, Artifact (any) │
 //!     │ SIGUSR1 (at most once) ······► │  soft stop: a signal, as the script has the only thread
 //!     │ ◄──────────────────────── Done │  or Fatal, or just the end of the stream
 //!     ╳ both ends close, the worker exits, the supervisor reaps it
@@ -59,6 +59,24 @@ pub enum FromWorker {
     /// From a template: a child is there. With the first byte of this frame come its pidfd and our
     /// end of its socket, in this order.
     Forked(Forked),
+    /// The script leaves an artifact. Its bytes follow, in as many [`FromWorker::ArtifactBytes`] as it
+    /// takes, with nothing else between. Within the bounds of [`Artifacts`](crate::Artifacts), and
+    /// before [`FromWorker::Saving`].
+    Artifact(ArtifactHead),
+    /// The next bytes of the artifact: at least one, at most
+    /// [`ARTIFACT_CHUNK_BYTES_MAX`](crate::limits::ARTIFACT_CHUNK_BYTES_MAX).
+    ArtifactBytes(Vec<u8>),
+}
+
+/// An artifact, before its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ArtifactHead {
+    /// Its name.
+    pub key: String,
+    /// Its media type.
+    pub mime_type: String,
+    /// How many bytes follow.
+    pub bytes: u64,
 }
 
 /// What a worker prepares before its job arrives.

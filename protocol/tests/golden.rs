@@ -8,9 +8,9 @@
 use std::path::PathBuf;
 
 use mcp_v8_protocol::{
-    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, HeapEngine, Hello,
-    Job, JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire,
-    WrittenHeap, encode,
+    ArtifactHead, Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker,
+    HeapEngine, Hello, Job, JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker,
+    Usage, Wire, WrittenHeap, encode,
 };
 
 fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
@@ -70,6 +70,10 @@ fn frames_from_a_worker() {
     check("from_worker_saving", &FromWorker::Saving);
     check("from_worker_console", &FromWorker::Console("[WARN] hé\n".to_owned()));
     check("from_worker_console_truncated", &FromWorker::ConsoleTruncated);
+    let (key, mime_type) = ("plot.png".to_owned(), "image/png".to_owned());
+    let head = ArtifactHead { key, mime_type, bytes: 300 };
+    check("from_worker_artifact", &FromWorker::Artifact(head));
+    check("from_worker_artifact_bytes", &FromWorker::ArtifactBytes(vec![0, 255, 7]));
     check(
         "from_worker_fatal",
         &FromWorker::Fatal(Fatal { kind: FatalKind::OutOfMemory, message: "heap".to_owned() }),

@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use mcp_v8_protocol::{
-    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, HeapEngine, Hello,
-    Job, JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, Wire,
-    WrittenHeap, encode,
+    ArtifactHead, Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker,
+    HeapEngine, Hello, Job, JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker,
+    Usage, Wire, WrittenHeap, encode,
 };
 use proptest::prelude::*;
 
@@ -96,6 +96,10 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
         ".{0,400}".prop_map(FromWorker::Console),
         Just(FromWorker::ConsoleTruncated),
         Just(FromWorker::Saving),
+        (".{0,40}", ".{0,40}", any::<u64>()).prop_map(|(key, mime_type, bytes)| {
+            FromWorker::Artifact(ArtifactHead { key, mime_type, bytes })
+        }),
+        proptest::collection::vec(any::<u8>(), 0..300).prop_map(FromWorker::ArtifactBytes),
         done,
         (fatal, ".{0,100}").prop_map(|(kind, message)| FromWorker::Fatal(Fatal { kind, message })),
     ]

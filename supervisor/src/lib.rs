@@ -6,6 +6,7 @@
 
 pub mod allocator;
 pub mod app;
+pub mod artifacts;
 pub mod ask;
 pub mod cli;
 pub mod docs;

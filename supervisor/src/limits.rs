@@ -131,6 +131,12 @@ pub const HEAP_FILE_BYTES_MAX: u64 = mcp_v8_protocol::limits::HEAP_BYTES_MAX + 8
 /// other nodes and committed.
 pub const STORING_PER_SLOT: usize = 8;
 
+/// Artifacts that a server keeps which keeps nothing else: in memory, the oldest go first.
+pub const ARTIFACTS_MEMORY_MAX: usize = 1000;
+
+/// Bytes of those: 64 MiB.
+pub const ARTIFACTS_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Bytes of a page of a session's history, about: past it the page ends.
 pub const SNAPSHOTS_BYTES_MAX: usize = 256 * 1024;
 

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Some(Command::Sessions(args)) => runtime.block_on(ask::run(Ask::Sessions(args))),
         Some(Command::Heaps(args)) => runtime.block_on(ask::run(Ask::Heaps(args))),
         Some(Command::Executions(args)) => runtime.block_on(ask::run(Ask::Executions(args))),
+        Some(Command::Artifacts(args)) => runtime.block_on(ask::run(Ask::Artifacts(args))),
         Some(Command::Cluster(cluster)) => runtime.block_on(operate::run(cluster)),
         None => match runtime.block_on(server::run(args)) {
             Ok(()) => ExitCode::SUCCESS,

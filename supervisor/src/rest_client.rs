@@ -1,6 +1,8 @@
 //! A server as the command line sees it: through its REST interface.
 
-use reqwest::{Client, RequestBuilder};
+use std::path::PathBuf;
+
+use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -17,6 +19,14 @@ pub enum RestError {
         url: String,
         /// Why.
         problem: String,
+    },
+    /// What came cannot be written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Where to.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
     },
     /// It says no.
     #[error("{status}: {error}")]
@@ -78,20 +88,35 @@ impl RestServer {
     /// # Errors
     /// [`RestError`].
     pub async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, RestError> {
-        let failed = |error: reqwest::Error| {
-            let mut problem = error.to_string();
-            // The reason ("connection refused") is in the sources.
-            let mut source = std::error::Error::source(&error);
-            while let Some(inner) = source {
-                problem = format!("{problem}: {inner}");
-                source = inner.source();
-            }
-            RestError::Url { url: self.url.clone(), problem }
-        };
-        let response = request.send().await.map_err(failed)?;
+        let answer = self.answered(request).await?;
+        answer.json().await.map_err(|error| self.failed(&error))
+    }
+
+    /// Sends a request and reads its answer as it is.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn read(&self, request: RequestBuilder) -> Result<Vec<u8>, RestError> {
+        let answer = self.answered(request).await?;
+        Ok(answer.bytes().await.map_err(|error| self.failed(&error))?.into())
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> RestError {
+        let mut problem = error.to_string();
+        // The reason ("connection refused") is in the sources.
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            problem = format!("{problem}: {inner}");
+            source = inner.source();
+        }
+        RestError::Url { url: self.url.clone(), problem }
+    }
+
+    async fn answered(&self, request: RequestBuilder) -> Result<Response, RestError> {
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         if status.is_success() {
-            return response.json().await.map_err(failed);
+            return Ok(response);
         }
         let body: Value = response.json().await.unwrap_or_default();
         let error = body["error"].as_str().unwrap_or("no reason given").to_owned();

@@ -179,6 +179,42 @@ async def test_a_session_goes_on_from_call_to_call_and_back(connect):
         assert (await succeed(client, "run_js", code="typeof n"))["result"] == "undefined"
 
 
+async def test_artifacts_come_as_images_sounds_and_text(connect):
+    name = str(uuid.uuid4())
+    code = f"""
+        artifact('{name}/a.png', 'image/png', new Uint8Array([137, 80, 78, 71]));
+        artifact('{name}/b.wav', 'audio/wav', new Uint8Array([82, 73]).buffer);
+        artifact('{name}/c.csv', 'text/csv; charset=utf-8', 'a,\u00fc');
+        artifact('{name}/d.bin', 'application/octet-stream', new Uint8Array([0, 255]));
+        artifact('{name}/e.bin', 'application/octet-stream', new Uint8Array(2 ** 20));"""
+    async with connect() as client:
+        result = await client.call_tool("run_js", {"code": code})
+        run, *blocks = result.content
+        run = json.loads(run.text)
+        assert run == result.structured_content and run["status"] == "completed", run
+        assert run["artifacts"] == [f"{name}/{file}" for file in ("a.png", "b.wav", "c.csv", "d.bin", "e.bin")]
+        # The last is too large for a message.
+        assert [block.type for block in blocks] == ["image", "audio", "text", "text"]
+        assert (blocks[0].data, blocks[0].mime_type) == ("iVBORw==", "image/png")
+        assert (blocks[1].data, blocks[1].mime_type) == ("Ukk=", "audio/wav")
+        assert (blocks[2].text, blocks[3].text) == ("a,\u00fc", "AP8=")
+    # Another connection, another conversation.
+    async with connect() as client:
+        for key, block, encoding in zip(run["artifacts"], blocks, ("base64", "base64", "utf-8", "base64")):
+            result = await client.call_tool("get_artifact", {"key": key})
+            assert not result.is_error
+            info, shown = result.content
+            info = json.loads(info.text)
+            assert info == result.structured_content and shown == block
+            assert (info["key"], info["encoding"]) == (key, encoding)
+            assert info["execution_id"] == run["execution_id"]
+        listed = (await succeed(client, "list_artifacts"))["artifacts"]
+        assert [info["key"] for info in listed if info["key"].startswith(name)] == run["artifacts"]
+        too_large = await refusal(client, "get_artifact", key=f"{name}/e.bin")
+        assert "1048576 bytes" in too_large and "/api/artifacts/" in too_large
+        assert "not found" in await refusal(client, "get_artifact", key=f"{name}/f")
+
+
 async def test_typescript_with_top_level_await(connect):
     code = """
         interface Point { x: number; y: number }

@@ -330,6 +330,9 @@ def test_openapi_describes_every_route(server):
         "get /api/executions/{id}",
         "get /api/executions/{id}/output",
         "post /api/executions/{id}/cancel",
+        "get /api/artifacts",
+        "get /api/artifacts/{key}",
+        "delete /api/artifacts/{key}",
         "get /api/version",
     } <= routes
     references = set(re.findall(r'"#/components/schemas/([^"]+)"', answer.text))

@@ -98,6 +98,8 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub url: String,
+    /// How it was started.
+    command: Command,
     /// For requests to it.
     pub client: Client,
     _state: tempfile::TempDir,
@@ -126,19 +128,30 @@ impl Server {
         let program = binary("mcp-v8");
         let mut words: Vec<&str> = launcher.to_vec();
         words.push(program.to_str().unwrap());
-        let child = Command::new(words[0])
+        let mut command = Command::new(words[0]);
+        command
             .args(&words[1..])
             .args(["--bind-host=127.0.0.1", &format!("--http-port={port}")])
             .arg(format!("--session-db-path={}", state.path().display()))
             .args(flags)
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()))
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stdin(Stdio::null());
+        let child = command.spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let server = Self { child, url, client: client(), _state: state };
+        let server = Self { child, command, url, client: client(), _state: state };
         until("the server to answer", || async { server.status("/livez").await.map(drop) }).await;
         server
+    }
+
+    /// Kills it, starts it again as it was started, and waits until it is ready.
+    pub async fn crash_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = self.command.spawn().unwrap();
+        until("the server to be ready again", || async {
+            (self.status("/readyz").await == Some(StatusCode::OK)).then_some(())
+        })
+        .await;
     }
 
     async fn status(&self, path: &str) -> Option<StatusCode> {

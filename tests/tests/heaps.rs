@@ -199,7 +199,7 @@ async fn what_belongs_to_one_run_is_not_kept() {
             WALL,
             &CancellationToken::new(),
             |event| {
-                if let mcp_v8_supervisor::pool::ConsoleEvent::Text(text) = event {
+                if let mcp_v8_supervisor::pool::ScriptEvent::Text(text) = event {
                     console.push_str(text)
                 }
             },
@@ -483,6 +483,7 @@ async fn a_worker_that_lies_about_its_heap_leaves_none() {
         ("saves-nothing", ErrorKind::WorkerProtocol, true),
         ("saves-too-much", ErrorKind::WorkerProtocol, true),
         ("saves-unannounced", ErrorKind::WorkerProtocol, true),
+        ("saves-and-leaves", ErrorKind::WorkerProtocol, true),
     ] {
         let program = dir.path().join(format!("hostile-{mode}"));
         std::os::unix::fs::symlink(binary("mcp-v8-hostile-worker"), &program).unwrap();

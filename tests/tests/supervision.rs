@@ -69,8 +69,19 @@ async fn an_idle_worker_that_dies_is_replaced() {
 
 #[tokio::test]
 async fn a_worker_that_breaks_the_protocol_is_killed_and_counted() {
-    let modes =
-        ["garbage", "huge-frame", "ready-again", "floods", "endless-frame", "truncates-twice"];
+    let modes = [
+        "garbage",
+        "huge-frame",
+        "ready-again",
+        "floods",
+        "endless-frame",
+        "truncates-twice",
+        "leaves-nothing-of-it",
+        "leaves-more-than-it-said",
+        "leaves-without-end",
+        "leaves-too-much",
+        "prints-into-it",
+    ];
     for (mode, processes) in in_both_ways(&modes) {
         let (server, _dir) = hostile(mode, &[processes, "--execution-timeout=30"]).await;
         let begun = Instant::now();

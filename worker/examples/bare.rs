@@ -10,7 +10,7 @@ use std::io::{Read, Write, stdin, stdout};
 use std::rc::Rc;
 
 use mcp_v8_protocol::{Decoder, FromWorker, ToWorker, encode};
-use mcp_v8_runtime::{ConsoleSink, Runtime};
+use mcp_v8_runtime::{Runtime, ScriptSink};
 
 /// The one that the worker carries.
 static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/snapshot.bin"));
@@ -19,9 +19,10 @@ const READ_BYTES: usize = 16 * 1024;
 
 struct Ignored;
 
-impl ConsoleSink for Ignored {
+impl ScriptSink for Ignored {
     fn write(&self, _: &str) {}
     fn truncated(&self) {}
+    fn artifact(&self, _: &str, _: &str, _: &[u8]) {}
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -5,9 +5,10 @@
 //!   Standard output and error are for the log.
 //! * `--heaps`: the process, or each child, is for a job that keeps its heap; see [`heaps`]. It has no
 //!   isolate before its job.
-//! * `--process=single`: `Hello` in, `Ready` out, `Job` in, `Console` out, `Done` out, exit.
+//! * `--process=single`: `Hello` in, `Ready` out, `Job` in, `Console` and
+//!   `Artifact` out, `Done` out, exit.
 //! * `--process=template`: `Hello` in, `Ready` out, then `Fork` in and `Forked` out. A child has a
-//!   socket of its own: `Job` in, `Console` out, `Done` out, exit. See [`template`].
+//!   socket of its own, and a job as above. See [`template`].
 //! * The end of the stream ends the process at any time. Whatever cannot go on says so in a
 //!   `Fatal`.
 //! * The process shuts itself in before it reads the first byte of a job: see [`mcp_v8_sandbox`].
@@ -30,7 +31,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mcp_v8_protocol::{Fatal, FatalKind, FromWorker, Job, LayerReport, Ready, ToWorker};
-use mcp_v8_runtime::{ConsoleSink, Runtime};
+use mcp_v8_runtime::{Runtime, ScriptSink};
 use mcp_v8_sandbox::{Purpose, Role, Sandbox};
 
 use crate::outbox::{Outbox, OutboxError};
@@ -177,21 +178,25 @@ fn execute(
     outbox::exit(0)
 }
 
-/// Where console text goes.
-fn console(outbox: &Arc<Outbox>) -> Rc<dyn ConsoleSink> {
+/// Where console text and artifacts go.
+fn console(outbox: &Arc<Outbox>) -> Rc<dyn ScriptSink> {
     Rc::new(Console(Arc::clone(outbox)))
 }
 
-/// Console text goes to the outbox.
+/// They go to the outbox.
 struct Console(Arc<Outbox>);
 
-impl ConsoleSink for Console {
+impl ScriptSink for Console {
     fn write(&self, text: &str) {
         self.0.push_console(text);
     }
 
     fn truncated(&self) {
         self.0.push_console_truncated();
+    }
+
+    fn artifact(&self, key: &str, mime_type: &str, bytes: &[u8]) {
+        self.0.send_artifact(key, mime_type, bytes);
     }
 }
 

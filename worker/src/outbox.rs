@@ -9,8 +9,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
-use mcp_v8_protocol::{EncodeError, Fatal, FatalKind, FromWorker, encode_into};
+use mcp_v8_protocol::limits::{ARTIFACT_CHUNK_BYTES_MAX, CONSOLE_CHUNK_BYTES_MAX};
+use mcp_v8_protocol::{ArtifactHead, EncodeError, Fatal, FatalKind, FromWorker, encode_into};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
@@ -89,6 +89,20 @@ impl Outbox {
         queue.frame_console();
         let _ = queue.frame(&FromWorker::ConsoleTruncated);
         let _ = queue.send_all();
+    }
+
+    /// Sends an artifact behind all text so far, a piece at a time, waiting for the socket.
+    pub(crate) fn send_artifact(&self, key: &str, mime_type: &str, bytes: &[u8]) {
+        let (key, mime_type) = (key.to_owned(), mime_type.to_owned());
+        let head = ArtifactHead { key, mime_type, bytes: bytes.len() as u64 };
+        let mut sent = self.send(&FromWorker::Artifact(head));
+        for piece in bytes.chunks(ARTIFACT_CHUNK_BYTES_MAX) {
+            sent = sent.and_then(|()| self.send(&FromWorker::ArtifactBytes(piece.to_vec())));
+        }
+        if sent.is_err() {
+            // Nobody is left to hear the outcome.
+            exit(0);
+        }
     }
 
     /// Sends what is queued and then `message`, waiting until the socket has taken all of it.

@@ -245,6 +245,12 @@ pub const RESOLVE_MS_MAX: u64 = 5_000;
 /// Names and addresses of other nodes that are looked up.
 pub const ADDRESSES_MAX: usize = 256;
 
+/// Artifacts that are kept.
+pub const ARTIFACTS_MAX: u64 = 10_000;
+
+/// Bytes of all artifacts that are kept, before they are compressed: 8 GiB.
+pub const ARTIFACTS_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+
 /// Sessions that are kept.
 pub const SESSIONS_MAX: u64 = 100_000;
 

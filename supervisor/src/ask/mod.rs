@@ -1,9 +1,10 @@
-//! `mcp-v8 sessions`, `heaps` and `executions`: what a user asks of a running server.
+//! `mcp-v8 sessions`, `heaps`, `executions` and `artifacts`: what a user asks of a running server.
 //!
 //! # Contract
 //! * Through the REST interface of any node. A table by default, the server's own JSON with `--json`.
 //! * Exit code 0: done; 1: refused; 2: the server was not reached, or the flags are wrong.
 
+mod artifacts;
 mod executions;
 mod heaps;
 mod sessions;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cli::{ExecutionsArgs, HeapsArgs, SessionsArgs};
+use crate::cli::{ArtifactsArgs, ExecutionsArgs, HeapsArgs, SessionsArgs};
 use crate::rest_client::{RestError, RestServer};
 
 /// What was asked.
@@ -26,17 +27,40 @@ pub enum Ask {
     Heaps(HeapsArgs),
     /// About executions.
     Executions(ExecutionsArgs),
+    /// About artifacts.
+    Artifacts(ArtifactsArgs),
+}
+
+/// What is printed.
+#[derive(Debug)]
+enum Printed {
+    /// Lines.
+    Text(String),
+    /// Bytes as they are.
+    Bytes(Vec<u8>),
+}
+
+impl From<String> for Printed {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
 }
 
 /// Asks, and shows the answer.
 pub async fn run(ask: Ask) -> ExitCode {
     let answer = match ask {
-        Ask::Sessions(args) => sessions::ask(&args).await,
-        Ask::Heaps(args) => heaps::ask(&args).await,
-        Ask::Executions(args) => executions::ask(&args).await,
+        Ask::Sessions(args) => sessions::ask(&args).await.map(Printed::from),
+        Ask::Heaps(args) => heaps::ask(&args).await.map(Printed::from),
+        Ask::Executions(args) => executions::ask(&args).await.map(Printed::from),
+        Ask::Artifacts(args) => artifacts::ask(&args).await,
     };
     match answer {
-        Ok(text) => {
+        Ok(Printed::Bytes(bytes)) => {
+            let mut out = std::io::stdout();
+            let _ = out.write_all(&bytes).and_then(|()| out.flush());
+            ExitCode::SUCCESS
+        }
+        Ok(Printed::Text(text)) => {
             let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
             // A closed stdout (`… | head`) is not an error of ours.
             let _ = write!(std::io::stdout(), "{text}{newline}");
@@ -46,7 +70,7 @@ pub async fn run(ask: Ask) -> ExitCode {
             eprintln!("mcp-v8: {error}");
             ExitCode::from(match error {
                 RestError::Refused { .. } => 1,
-                RestError::Url { .. } => 2,
+                RestError::Url { .. } | RestError::File { .. } => 2,
             })
         }
     }

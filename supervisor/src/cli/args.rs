@@ -7,7 +7,7 @@ use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
 use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
 use mcp_v8_cluster::types::check_name;
 
-use super::ask::{ExecutionsArgs, HeapsArgs, SessionsArgs};
+use super::ask::{ArtifactsArgs, ExecutionsArgs, HeapsArgs, SessionsArgs};
 use super::backup::{BackupArgs, RestoreArgs};
 use super::proof::{NodeProof, OperatorProof};
 use crate::executions::{KeepHeaps, check_session};
@@ -267,6 +267,8 @@ pub enum Command {
     Heaps(HeapsArgs),
     /// Look at executions and cancel them
     Executions(ExecutionsArgs),
+    /// Look at what scripts have left with artifact(), fetch and delete it
+    Artifacts(ArtifactsArgs),
     /// Look at a running cluster and change it, through any of its nodes
     Cluster(ClusterArgs),
 }

@@ -1,4 +1,4 @@
-//! Options of `mcp-v8 sessions`, `heaps` and `executions`.
+//! Options of `mcp-v8 sessions`, `heaps`, `executions` and `artifacts`.
 
 use clap::{Args, Subcommand};
 
@@ -158,6 +158,43 @@ pub enum ExecutionsCommand {
     Cancel {
         /// Its id
         id: String,
+    },
+}
+
+/// Options of `mcp-v8 artifacts`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    mcp-v8 artifacts list\n  \
+    mcp-v8 artifacts get plot.png --output plot.png\n  \
+    mcp-v8 artifacts delete plot.png\n\n\
+    Exit code 0: done; 1: refused; 2: the server was not reached, or the flags are wrong.")]
+pub struct ArtifactsArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub server: Server,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: ArtifactsCommand,
+}
+
+/// What `mcp-v8 artifacts` does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ArtifactsCommand {
+    /// List artifacts
+    List,
+    /// Print an artifact, or write it to a file
+    Get {
+        /// Its key
+        key: String,
+        /// The file, which is replaced
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<std::path::PathBuf>,
+    },
+    /// Delete an artifact
+    Delete {
+        /// Its key
+        key: String,
     },
 }
 

@@ -20,7 +20,8 @@ use clap::{CommandFactory, FromArgMatches};
 
 pub use self::args::{Args, ClusterArgs, ClusterCommand, Command, ExecArgs};
 pub use self::ask::{
-    ExecutionsArgs, ExecutionsCommand, HeapsArgs, HeapsCommand, SessionsArgs, SessionsCommand,
+    ArtifactsArgs, ArtifactsCommand, ExecutionsArgs, ExecutionsCommand, HeapsArgs, HeapsCommand,
+    SessionsArgs, SessionsCommand,
 };
 pub use self::backup::{BackupArgs, RestoreArgs};
 

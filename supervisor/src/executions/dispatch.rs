@@ -14,7 +14,7 @@ use super::steps::{self, Left};
 use super::{Shared, ledger};
 use crate::failpoints::Point;
 use crate::limits::CPU_GRACE_SECS;
-use crate::pool::{ConsoleEvent, TakeError};
+use crate::pool::{ScriptEvent, TakeError};
 
 /// Console notice after the budget is used up.
 fn truncation_notice(bytes: u64) -> String {
@@ -90,18 +90,19 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         },
         heap: None,
     };
-    let mut at_line_start = true;
-    let console = |event: ConsoleEvent<'_>| match event {
-        ConsoleEvent::Text(text) => {
+    let (mut at_line_start, mut artifacts) = (true, Vec::new());
+    let console = |event: ScriptEvent<'_>| match event {
+        ScriptEvent::Text(text) => {
             at_line_start = text.ends_with('\n');
             execution.append(text);
         }
-        ConsoleEvent::Truncated => {
+        ScriptEvent::Truncated => {
             if !at_line_start {
                 execution.append("\n");
             }
             execution.append(&truncation_notice(bounds.console_bytes));
         }
+        ScriptEvent::Artifact(artifact) => artifacts.push(artifact),
     };
     let started = Instant::now();
     let (outcome, kept) = match task {
@@ -119,23 +120,27 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
     };
     running.ran = Some(started.elapsed());
-    let outcome = match kept {
-        // What was told to stop leaves nothing.
-        Some(_) if stop.is_cancelled() => outcome,
-        None => outcome,
-        Some((base, kept)) => {
-            // Another script has the processor meanwhile.
+    // What failed leaves nothing, nor does what was told to stop.
+    let leaves =
+        outcome.is_ok() && (kept.is_some() || !artifacts.is_empty()) && !stop.is_cancelled();
+    let outcome = if leaves {
+        let mut storing = None;
+        if shared.ledger.is_some() {
             // The semaphore is never closed.
-            let Ok(storing) = Arc::clone(&shared.storing).acquire_owned().await else { return };
-            drop(slot);
-            match steps::keep(shared, base, kept, storing).await {
-                Ok(left) => {
-                    running.left = Some(left);
-                    outcome
-                }
-                Err(error) => Err(error),
-            }
+            let Ok(permit) = Arc::clone(&shared.storing).acquire_owned().await else { return };
+            storing = Some(permit);
         }
+        // Another script has the processor meanwhile.
+        drop(slot);
+        match steps::keep(shared, kept, artifacts, storing).await {
+            Ok(left) => {
+                running.left = Some(left);
+                outcome
+            }
+            Err(error) => Err(error),
+        }
+    } else {
+        outcome
     };
     let death = match &outcome {
         // Whatever became of a process that was told to stop is not the script's doing.

@@ -66,6 +66,8 @@ struct Inner {
     stop: Option<StopCause>,
     /// The heap it leaves if it completes.
     heap: Option<HeapId>,
+    /// Keys of the artifacts it leaves if it completes.
+    artifacts: Vec<String>,
     end: Option<End>,
 }
 
@@ -214,14 +216,13 @@ impl Execution {
         self.inner.lock().heap = Some(heap);
     }
 
-    /// Ends it and returns the bytes it keeps, or `None` when it had ended before. A stop that was
-    /// accepted takes precedence over `outcome`.
-    pub fn finish(&self, outcome: Outcome) -> Option<usize> {
-        let outcome = self.settled(outcome);
-        self.end_as(outcome, SystemTime::now())
+    /// Notes the keys of the artifacts that it leaves if it completes.
+    pub fn set_artifacts(&self, keys: Vec<String>) {
+        self.inner.lock().artifacts = keys;
     }
 
-    /// Ends it with the outcome that counts, as of then.
+    /// Ends it with the outcome that counts, as of then, and returns the bytes it keeps, or `None`
+    /// when it had ended before.
     pub fn end_as(&self, outcome: Outcome, at: SystemTime) -> Option<usize> {
         let mut inner = self.inner.lock();
         if inner.end.is_some() {
@@ -278,7 +279,10 @@ impl Execution {
             error_detail: detail,
             started_at: rfc3339(self.accepted_at),
             completed_at: inner.end.as_ref().map(|end| rfc3339(end.at)),
-            artifacts: Vec::new(),
+            artifacts: match &inner.end {
+                Some(End { outcome: Ok(_), .. }) => inner.artifacts.clone(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -302,6 +306,7 @@ impl Execution {
             output: self.output(),
             result: info.result,
             heap: info.heap,
+            artifacts: info.artifacts,
             error: info.error,
             error_detail: info.error_detail,
         }
@@ -366,13 +371,18 @@ pub enum PageBy {
 mod tests {
     use super::*;
 
+    fn finish(execution: &Execution, result: Option<&str>) -> Option<usize> {
+        let outcome = execution.settled(Ok(result.map(str::to_owned)));
+        execution.end_as(outcome, SystemTime::now())
+    }
+
     #[test]
     fn an_accepted_cancel_is_the_outcome_and_a_late_finish_changes_nothing() {
         let execution = Execution::new(Uuid::now_v7(), None);
         assert!(execution.request_stop(StopCause::Cancelled).is_ok());
-        assert!(execution.finish(Ok(Some("late".to_owned()))).is_some());
+        assert!(finish(&execution, Some("late")).is_some());
         assert_eq!(execution.status(), Status::Cancelled);
-        assert!(execution.finish(Ok(None)).is_none());
+        assert!(finish(&execution, None).is_none());
         let info = execution.info();
         assert_eq!(info.error.as_deref(), Some("Cancelled by user"));
         assert_eq!(info.result, None);

@@ -50,6 +50,7 @@ use self::registry::{KeyLookup, Registry};
 use self::steps::Left;
 pub use self::submit::{Bounds, KeepHeaps, Submit, SubmitError, check_range, check_session};
 pub use self::wait::{CancelOnDrop, Wait};
+use crate::artifacts::Artifacts;
 use crate::heaps::Heaps;
 use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STORING_PER_SLOT};
 use crate::metrics;
@@ -113,10 +114,11 @@ struct Shared {
     queue: Queue,
     quarantine: Quarantine,
     slots: Arc<Semaphore>,
-    /// Held by who stores the heap of a script whose slot is free again.
+    /// Held by who stores what a script has left whose slot is free again.
     storing: Arc<Semaphore>,
     /// Absent where nothing is kept.
     ledger: Option<Ledger>,
+    artifacts: Artifacts,
     /// Whether the server stops.
     closing: AtomicBool,
     /// Where a drain on request stands.
@@ -133,8 +135,13 @@ impl Executions {
     /// Starts the dispatcher on the current runtime. With a node executions are replicated; its heaps
     /// come with it.
     pub fn start(settings: Settings, pool: Pool, node: Option<(Node, Heaps)>) -> Self {
+        let artifacts = match &node {
+            Some((node, heaps)) => Artifacts::replicated(node.clone(), heaps.clone()),
+            None => Artifacts::in_memory(),
+        };
         let shared = Arc::new(Shared {
             settings,
+            artifacts,
             pool,
             registry: Mutex::default(),
             queue: Queue::default(),
@@ -151,6 +158,11 @@ impl Executions {
         tokio::spawn(dispatch::dispatch(Arc::clone(&shared)));
         ledger::attach(&shared);
         Self { shared }
+    }
+
+    /// What scripts have left under names.
+    pub fn artifacts(&self) -> &Artifacts {
+        &self.shared.artifacts
     }
 
     /// Accepts a script. It runs as soon as a worker is free.
@@ -380,7 +392,7 @@ impl Shared {
         ran: Option<Duration>,
     ) {
         if self.ledger.is_none() {
-            return self.finish(execution, outcome, ran);
+            return self.finish(execution, outcome, left, ran);
         }
         let (shared, execution) = (Arc::clone(self), Arc::clone(execution));
         tokio::spawn(
@@ -388,8 +400,20 @@ impl Shared {
         );
     }
 
-    fn finish(&self, execution: &Execution, outcome: Outcome, ran: Option<Duration>) {
-        if let Some(bytes) = execution.finish(outcome) {
+    fn finish(
+        &self,
+        execution: &Execution,
+        outcome: Outcome,
+        left: Option<Left>,
+        ran: Option<Duration>,
+    ) {
+        let (outcome, now) = (execution.settled(outcome), SystemTime::now());
+        // There before anybody sees that it has completed.
+        if let Some(Left { artifacts, .. }) = left.filter(|_| outcome.is_ok()) {
+            execution.set_artifacts(artifacts.keys());
+            self.artifacts.publish(artifacts, execution.id(), now);
+        }
+        if let Some(bytes) = execution.end_as(outcome, now) {
             self.registry.lock().retain(execution.id(), bytes);
             metrics::finished(execution.status(), ran);
             self.active.send_modify(|active| *active -= 1);

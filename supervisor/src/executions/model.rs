@@ -59,6 +59,8 @@ pub enum ErrorKind {
     HeapTooLarge,
     /// The heap to begin with cannot be used. No line of the script has run.
     HeapNotRestored,
+    /// The script completed, but what it left with `artifact` cannot be kept.
+    ArtifactNotSaved,
     /// The session was put elsewhere while the script ran. Its heap is not kept.
     SessionMoved,
     /// The wall clock limit was reached.
@@ -187,7 +189,7 @@ pub struct ExecutionInfo {
     pub started_at: String,
     /// When it ended, RFC 3339; null while it runs.
     pub completed_at: Option<String>,
-    /// Keys of the artifacts it wrote.
+    /// Keys of the artifacts it left; empty until it completed.
     pub artifacts: Vec<String>,
 }
 
@@ -216,6 +218,9 @@ pub struct RunResult {
     /// Hash of the heap it left, for `heap` of a later script.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heap: Option<String>,
+    /// Keys of the artifacts it left, for `get_artifact`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
     /// The error, when the script failed: message, stack and place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -1,15 +1,16 @@
-//! Executions that keep their heap: what they begin with, and what becomes of what they leave.
+//! Executions that keep their heap or leave artifacts: what they begin with, and what becomes of what
+//! they leave.
 //!
 //! # Contract
 //! * A step begins where its session stands when it has its turn, or at the heap its caller named; that
 //!   heap is here, or fetched.
 //! * What it leaves is durable on this disk when [`keep`] returns, and on a majority before its outcome
 //!   is committed (`ledger/complete.rs`).
-//! * A script whose heap is being stored holds no slot any more; at most
+//! * A script whose heap or artifacts are being stored holds no slot any more; at most
 //!   [`STORING_PER_SLOT`](crate::limits::STORING_PER_SLOT) times as many as there are slots do so, until
 //!   they are committed.
 
-use mcp_v8_cluster::command::{HeapHash, HeapLeft};
+use mcp_v8_cluster::command::{ArtifactLeft, HeapHash, HeapLeft};
 use mcp_v8_cluster::state::sessions;
 use mcp_v8_protocol::limits::HEAP_BYTES_MAX;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,20 +19,33 @@ use super::Shared;
 use super::execution::Execution;
 use super::model::{ErrorDetail, ErrorKind};
 use super::submit::Bounds;
+use crate::artifacts::{Artifact, Stored};
 use crate::failpoints::Point;
 use crate::heaps::{Heap, HeapId};
 use crate::metrics;
 use crate::pool::{HeapTask, KeptHeap};
 
-/// What a step has left.
+/// What an execution has left: nothing of it counts yet.
 #[derive(Debug)]
 pub struct Left {
     /// Held until it is committed.
-    _storing: OwnedSemaphorePermit,
+    _storing: Option<OwnedSemaphorePermit>,
     /// The heap it began with; none when that was empty.
     pub input: Option<HeapHash>,
-    /// The heap.
-    pub heap: HeapLeft,
+    /// The heap, of one that keeps it.
+    pub heap: Option<HeapLeft>,
+    /// The artifacts.
+    pub artifacts: Stored,
+}
+
+impl Left {
+    /// The artifacts that are on the disk.
+    pub fn artifacts(&self) -> &[ArtifactLeft] {
+        match &self.artifacts {
+            Stored::Disk(artifacts) => artifacts,
+            Stored::Memory(_) => &[],
+        }
+    }
 }
 
 fn not_restored(problem: &dyn std::fmt::Display) -> ErrorDetail {
@@ -73,24 +87,39 @@ pub(super) async fn task(
     Ok(HeapTask { base, bytes_max })
 }
 
-/// Makes what a step has left durable here.
+/// Makes what an execution has left durable here.
 pub(super) async fn keep(
+    shared: &Shared,
+    step: Option<(Option<Heap>, KeptHeap)>,
+    artifacts: Vec<Artifact>,
+    storing: Option<OwnedSemaphorePermit>,
+) -> Result<Left, ErrorDetail> {
+    let artifacts = shared.artifacts.store(artifacts).await.map_err(|error| {
+        let message = format!("the artifacts cannot be stored: {error}");
+        ErrorDetail::new(ErrorKind::ArtifactNotSaved, message)
+    })?;
+    let (input, heap) = match step {
+        None => (None, None),
+        Some((base, kept)) => {
+            let input = base.as_ref().map(|base| base.id().0);
+            (input, Some(keep_heap(shared, base, kept).await?))
+        }
+    };
+    Ok(Left { _storing: storing, input, heap, artifacts })
+}
+
+async fn keep_heap(
     shared: &Shared,
     base: Option<Heap>,
     kept: KeptHeap,
-    storing: OwnedSemaphorePermit,
-) -> Result<Left, ErrorDetail> {
+) -> Result<HeapLeft, ErrorDetail> {
     let Some(ledger) = &shared.ledger else {
         return Err(not_saved(&"this server keeps nothing"));
     };
-    let (id, input) = (kept.heap.id(), base.as_ref().map(|base| base.id().0));
+    let id = kept.heap.id();
     let stored = ledger.heaps().put(kept.heap, base).await.map_err(|error| not_saved(&error))?;
     Point::Stored.pass();
     metrics::heap_kept(stored.bytes);
     let parent = stored.parent.map(|parent| parent.0);
-    Ok(Left {
-        _storing: storing,
-        input,
-        heap: HeapLeft { hash: id.0, stored_bytes: stored.bytes, parent },
-    })
+    Ok(HeapLeft { hash: id.0, stored_bytes: stored.bytes, parent })
 }

@@ -120,9 +120,18 @@ impl HeapFile {
     /// # Errors
     /// [`FileError`].
     pub fn copy_of(bytes: &[u8]) -> Result<Self, FileError> {
-        let mut sink = HeapSink::new(bytes.len() as u64)?;
-        sink.write_all(bytes)?;
-        sink.seal(bytes.len() as u64)
+        Self::of(&[bytes])
+    }
+
+    /// A copy of these bytes, one behind the other.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn of(pieces: &[&[u8]]) -> Result<Self, FileError> {
+        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let mut sink = HeapSink::new(bytes)?;
+        pieces.iter().try_for_each(|piece| sink.write_all(piece))?;
+        sink.seal(bytes)
     }
 
     /// Its length in bytes.

@@ -53,6 +53,10 @@ impl fmt::Debug for HeapId {
     }
 }
 
+/// The engine of blobs that are kept beside heaps and are none: no worker restores them. Workers' are
+/// hashes.
+pub const NO_ENGINE: HeapEngine = HeapEngine([0; 32]);
+
 /// What writes heaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {

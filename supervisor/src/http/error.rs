@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::artifacts::ArtifactsError;
 use crate::executions::{LiftError, LookupError, SubmitError};
 use crate::sessions::SessionError;
 
@@ -72,6 +73,17 @@ impl From<SessionError> for ApiError {
             SessionError::NoSession(_) | SessionError::NoHeap(_) => StatusCode::NOT_FOUND,
             SessionError::Exists(_) | SessionError::Busy(_) => StatusCode::CONFLICT,
             SessionError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<ArtifactsError> for ApiError {
+    fn from(error: ArtifactsError) -> Self {
+        let status = match error {
+            ArtifactsError::Invalid(error) => return error.into(),
+            ArtifactsError::NotFound(_) => StatusCode::NOT_FOUND,
+            ArtifactsError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }

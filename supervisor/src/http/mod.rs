@@ -5,6 +5,7 @@
 //!   says so the same way.
 //! * Every route is in the OpenAPI description, because both come from the same registration.
 
+mod artifacts;
 pub mod body;
 pub mod cluster_entrance;
 mod error;
@@ -53,6 +54,7 @@ use crate::limits::BODY_BYTES_MAX;
         (name = "executions", description = "Run scripts and follow them"),
         (name = "sessions", description = "State that goes from script to script"),
         (name = "heaps", description = "Stored states and their tags"),
+        (name = "artifacts", description = "What scripts leave under names"),
         (name = "quarantine", description = "Code that killed workers"),
         (name = "server", description = "Version, documentation, health"),
     )
@@ -85,11 +87,16 @@ fn documented() -> OpenApiRouter<SharedApp> {
         .routes(routes!(heaps::find))
         .routes(routes!(heaps::get))
         .routes(routes!(heaps::get_tags, heaps::set_tags, heaps::delete_tags))
+        .routes(routes!(artifacts::list))
+        .routes(routes!(artifacts::get, artifacts::delete))
 }
 
 /// The OpenAPI description as JSON.
 pub fn openapi() -> String {
-    let (_, api) = documented().split_for_parts();
+    let (_, mut api) = documented().split_for_parts();
+    // OpenAPI has no word for a parameter with slashes.
+    let paths = std::mem::take(&mut api.paths.paths).into_iter();
+    api.paths.paths = paths.map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     // Serialising our own static description cannot fail.
     api.to_pretty_json().unwrap_or_default()
 }
@@ -156,6 +163,7 @@ mod tests {
             "/api/sessions",
             "/api/sessions/{name}/snapshots",
             "/api/heaps/{hash}/tags",
+            "/api/artifacts/{key}",
             "/api/quarantine/{hash}",
             "/api/version",
             "/readyz",

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mcp_v8_protocol::{DecodeError, Fatal};
+use mcp_v8_protocol::{ArtifactError, DecodeError, Fatal};
 
 use super::sandbox::Missing;
 use crate::limits::START_DEADLINE;
@@ -68,6 +68,12 @@ pub enum Violation {
     /// chunks than the time it ran allows.
     #[error("console text past its limit")]
     Console,
+    /// An artifact that no script may leave.
+    #[error("an artifact past its limits: {0}")]
+    Artifact(#[from] ArtifactError),
+    /// More bytes of an artifact than were announced, or fewer, or a piece past its bound.
+    #[error("bytes of an artifact that do not match what was announced")]
+    ArtifactBytes,
     /// The end of a job that has a heap where none is due, or none where one is, or one that is too
     /// long.
     #[error("an end that does not match the heap of the job")]

@@ -45,7 +45,7 @@ pub use self::error::StartError;
 use self::group::{Group, GroupError};
 use self::sandbox::{Judgement, Mode};
 use self::slots::Shared;
-pub use self::worker::{ConsoleEvent, HeapTask, KeptHeap, Worker};
+pub use self::worker::{HeapTask, KeptHeap, ScriptEvent, Worker};
 use crate::heaps::Engines;
 
 /// How worker processes come to be.

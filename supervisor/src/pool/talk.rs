@@ -1,19 +1,25 @@
 //! What a worker may say while it has a job, and when.
 
-use mcp_v8_protocol::{Done, FailureKind, Fatal, FromWorker, JobHeap, Outcome};
+use mcp_v8_protocol::limits::ARTIFACT_CHUNK_BYTES_MAX;
+use mcp_v8_protocol::{
+    ArtifactHead, Artifacts, Done, FailureKind, Fatal, FromWorker, JobHeap, Outcome,
+};
 
 use super::attribution::End;
 use super::budget::ConsoleBudget;
 use super::error::Violation;
 use super::worker::name;
+use crate::artifacts::Artifact;
 
-/// Console text as it arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConsoleEvent<'a> {
+/// What a script says while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScriptEvent<'a> {
     /// More text.
     Text(&'a str),
     /// The budget is used up; no more text comes.
     Truncated,
+    /// It has left an artifact, which counts if it completes.
+    Artifact(Artifact),
 }
 
 /// Where the conversation stands.
@@ -23,6 +29,10 @@ pub(super) struct Talk {
     pub(super) heap: Option<JobHeap>,
     /// The script has completed and its heap is being written.
     pub(super) saving: bool,
+    /// What was left so far.
+    pub(super) artifacts: Artifacts,
+    /// One whose bytes are still coming, and how many it will have.
+    pub(super) open: Option<(Artifact, usize)>,
 }
 
 impl Talk {
@@ -33,19 +43,48 @@ impl Talk {
     pub(super) fn take(
         &mut self,
         message: FromWorker,
-        console: &mut (impl FnMut(ConsoleEvent<'_>) + Send),
+        console: &mut (impl FnMut(ScriptEvent<'_>) + Send),
     ) -> Result<(), Violation> {
+        if let Some((artifact, _)) = &mut self.open {
+            let FromWorker::ArtifactBytes(bytes) = message else {
+                return Err(Violation::Unexpected(name(&message)));
+            };
+            artifact.bytes.extend_from_slice(&piece(bytes)?);
+            return self.close(console);
+        }
         match message {
+            FromWorker::Artifact(ArtifactHead { key, mime_type, bytes }) if !self.saving => {
+                self.artifacts.add(&key, &mime_type, bytes)?;
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                // Room is made as they come: what is announced costs nothing.
+                self.open = Some((Artifact { key, mime_type, bytes: Vec::new() }, bytes));
+                self.close(console)?;
+            }
             FromWorker::Console(text) if !self.saving => {
                 self.budget.take(&text)?;
-                console(ConsoleEvent::Text(&text));
+                console(ScriptEvent::Text(&text));
             }
             FromWorker::ConsoleTruncated if !self.saving && !self.budget.truncated => {
                 self.budget.truncated = true;
-                console(ConsoleEvent::Truncated);
+                console(ScriptEvent::Truncated);
             }
             FromWorker::Saving if self.heap.is_some() && !self.saving => self.saving = true,
             other => return Err(Violation::Unexpected(name(&other))),
+        }
+        Ok(())
+    }
+
+    /// Hands the artifact on whose bytes are all there.
+    fn close(
+        &mut self,
+        console: &mut (impl FnMut(ScriptEvent<'_>) + Send),
+    ) -> Result<(), Violation> {
+        if let Some((artifact, bytes)) = self.open.take() {
+            match artifact.bytes.len() {
+                all if all == bytes => console(ScriptEvent::Artifact(artifact)),
+                some if some < bytes => self.open = Some((artifact, bytes)),
+                _ => return Err(Violation::ArtifactBytes),
+            }
         }
         Ok(())
     }
@@ -55,6 +94,9 @@ impl Talk {
     /// # Errors
     /// A [`Violation`].
     pub(super) fn check_end(&self, done: &Done) -> Result<(), Violation> {
+        if self.open.is_some() {
+            return Err(Violation::ArtifactBytes);
+        }
         let completed = matches!(done.outcome, Outcome::Completed { .. });
         let failed_to = |kinds: &[FailureKind]| match &done.outcome {
             Outcome::Failed(failure) => kinds.contains(&failure.kind),
@@ -90,15 +132,22 @@ impl Talk {
     }
 }
 
+/// A piece of an artifact, if it has the size that one may have.
+fn piece(bytes: Vec<u8>) -> Result<Vec<u8>, Violation> {
+    let fits = (1..=ARTIFACT_CHUNK_BYTES_MAX).contains(&bytes.len());
+    if fits { Ok(bytes) } else { Err(Violation::ArtifactBytes) }
+}
+
 #[cfg(test)]
 mod tests {
-    use mcp_v8_protocol::{Failure, WrittenHeap};
+    use mcp_v8_protocol::{ArtifactError, Failure, WrittenHeap};
 
     use super::*;
 
     fn talk(heap: bool, saving: bool) -> Talk {
         let heap = heap.then_some(JobHeap { base_bytes: None, bytes_max: 10 });
-        Talk { budget: ConsoleBudget::new(100), heap, saving }
+        let (budget, artifacts) = (ConsoleBudget::new(100), Artifacts::default());
+        Talk { budget, heap, saving, artifacts, open: None }
     }
 
     fn completed(bytes: Option<u64>) -> Done {
@@ -143,9 +192,51 @@ mod tests {
     }
 
     #[test]
+    fn an_artifact_comes_in_pieces_with_nothing_between_and_no_byte_too_many() {
+        let head = |bytes| {
+            let (key, mime_type) = ("k".to_owned(), "a/b".to_owned());
+            FromWorker::Artifact(ArtifactHead { key, mime_type, bytes })
+        };
+        let bytes = |bytes: usize| FromWorker::ArtifactBytes(vec![7; bytes]);
+        let text = || FromWorker::Console("x".to_owned());
+        let hear = |talk: &mut Talk, messages: Vec<FromWorker>| {
+            let mut heard = Vec::new();
+            for message in messages {
+                talk.take(message, &mut |event| {
+                    if let ScriptEvent::Artifact(artifact) = event {
+                        heard.push(artifact.bytes.len());
+                    }
+                })?;
+            }
+            Ok::<_, Violation>(heard)
+        };
+        let most = ARTIFACT_CHUNK_BYTES_MAX;
+        let pieces =
+            vec![head(0), text(), head(most as u64 + 1), bytes(most), bytes(1), text(), head(3)];
+        let mut whole = talk(false, false);
+        assert_eq!(hear(&mut whole, pieces).unwrap(), [0, most + 1]);
+        assert!(whole.check_end(&completed(None)).is_err(), "the last one is not whole");
+        for (bad, why) in [
+            (vec![bytes(1)], "without a head"),
+            (vec![head(0), bytes(1)], "more than announced"),
+            (vec![head(1), bytes(2)], "more than announced"),
+            (vec![head(2), bytes(0)], "an empty piece"),
+            (vec![head(most as u64 + 1), bytes(most + 1)], "a piece past its bound"),
+            (vec![head(2), bytes(1), text()], "text between"),
+            (vec![head(2), head(2)], "a head between"),
+        ] {
+            assert!(hear(&mut talk(false, false), bad).is_err(), "{why}");
+        }
+        assert!(hear(&mut talk(true, true), vec![head(0)]).is_err(), "while the heap is written");
+        let past = head(mcp_v8_protocol::limits::ARTIFACT_BYTES_MAX + 1);
+        let error = hear(&mut talk(false, false), vec![past]).unwrap_err();
+        assert!(matches!(error, Violation::Artifact(ArtifactError::Bytes { .. })), "{error}");
+    }
+
+    #[test]
     fn nothing_is_printed_while_the_heap_is_written() {
         let text = || FromWorker::Console("x".to_owned());
-        let mut nobody = |_: ConsoleEvent<'_>| ();
+        let mut nobody = |_: ScriptEvent<'_>| ();
         let mut talk = talk(true, false);
         assert!(talk.take(text(), &mut nobody).is_ok());
         assert!(talk.take(FromWorker::Saving, &mut nobody).is_ok());

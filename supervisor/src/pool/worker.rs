@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use mcp_v8_protocol::limits::HEAP_ENGINES_MAX;
 use mcp_v8_protocol::{
-    Decoder, Fatal, FatalKind, FromWorker, Job, Ready, ToWorker, WrittenHeap, encode,
+    Artifacts, Decoder, Fatal, FatalKind, FromWorker, Job, Ready, ToWorker, WrittenHeap, encode,
 };
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,7 +33,7 @@ use super::lineage::Lineage;
 use super::process::{Exit, Process};
 use super::sandbox::{self, Judgement, Mode};
 use super::spawner::Spawned;
-pub use super::talk::ConsoleEvent;
+pub use super::talk::ScriptEvent;
 use super::talk::Talk;
 use crate::executions::Outcome as ExecutionOutcome;
 use crate::executions::model::{ErrorDetail, ErrorKind};
@@ -201,7 +201,7 @@ impl Worker {
         job: Job,
         wall: Duration,
         stop: &CancellationToken,
-        console: impl FnMut(ConsoleEvent<'_>) + Send,
+        console: impl FnMut(ScriptEvent<'_>) + Send,
     ) -> ExecutionOutcome {
         self.run_with(Job { heap: None, ..job }, None, wall, stop, console).await.0
     }
@@ -217,7 +217,7 @@ impl Worker {
         task: HeapTask,
         wall: Duration,
         stop: &CancellationToken,
-        console: impl FnMut(ConsoleEvent<'_>) + Send,
+        console: impl FnMut(ScriptEvent<'_>) + Send,
     ) -> Result<(Option<String>, KeptHeap), ErrorDetail> {
         let engine = task.check(self.engines.as_ref());
         let files = engine.and_then(|engine| task.open().map(|files| (engine, files)));
@@ -242,7 +242,7 @@ impl Worker {
         files: Option<&HeapFiles>,
         wall: Duration,
         stop: &CancellationToken,
-        mut console: impl FnMut(ConsoleEvent<'_>) + Send,
+        mut console: impl FnMut(ScriptEvent<'_>) + Send,
     ) -> (ExecutionOutcome, Option<WrittenHeap>) {
         let deadline = Instant::now() + wall;
         let console_bytes = job.limits.console_bytes;
@@ -255,7 +255,13 @@ impl Worker {
             }
         };
         let budget = ConsoleBudget::new(console_bytes);
-        let talk = Talk { budget, heap: files.map(HeapFiles::announced), saving: false };
+        let talk = Talk {
+            budget,
+            heap: files.map(HeapFiles::announced),
+            saving: false,
+            artifacts: Artifacts::default(),
+            open: None,
+        };
         let (end, timed_out) = self.drive(frame, files, deadline, stop, talk, &mut console).await;
         let exit = self.exit(&end).await;
         let end = self.explain(end, exit);
@@ -286,7 +292,7 @@ impl Worker {
         deadline: Instant,
         stop: &CancellationToken,
         mut talk: Talk,
-        console: &mut (impl FnMut(ConsoleEvent<'_>) + Send),
+        console: &mut (impl FnMut(ScriptEvent<'_>) + Send),
     ) -> (End, bool) {
         // They go with the first byte. The socket is empty: this does not wait.
         let mut sent = match files {
@@ -444,6 +450,8 @@ pub(super) fn name(message: &FromWorker) -> &'static str {
         FromWorker::ConsoleTruncated => "ConsoleTruncated",
         FromWorker::Done(_) => "Done",
         FromWorker::Fatal(_) => "Fatal",
+        FromWorker::Artifact(_) => "Artifact",
+        FromWorker::ArtifactBytes(_) => "ArtifactBytes",
     }
 }
 

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mcp_v8_protocol::{Job, JobLimits, Outcome};
-use mcp_v8_runtime::{ConsoleSink, Runtime, bake};
+use mcp_v8_runtime::{Runtime, ScriptSink, bake};
 use v8::MapFnTo;
 
 /// Marks the time twice, calls `Math.random` 1 time, 10^4 times and 10^8 times, and marks it after
@@ -53,12 +53,14 @@ fn mark_native(
 
 struct Marker;
 
-impl ConsoleSink for Marker {
+impl ScriptSink for Marker {
     fn write(&self, _: &str) {
         mark();
     }
 
     fn truncated(&self) {}
+
+    fn artifact(&self, _: &str, _: &str, _: &[u8]) {}
 }
 
 type Failed = Box<dyn Error + Send + Sync>;

@@ -14,18 +14,20 @@ use crate::limits::{CONSOLE_GROUPS_MAX, CONSOLE_LABEL_BYTES_MAX, CONSOLE_LABELS_
 use crate::state::State;
 use crate::{clock, inspect};
 
-/// Takes the console text of a script.
-pub trait ConsoleSink {
+/// Takes what a script says: console text, and artifacts.
+pub trait ScriptSink {
     /// More text, in order, never longer in sum than the job's budget.
     fn write(&self, text: &str);
     /// The budget is used up; nothing more comes. Called at most once.
     fn truncated(&self);
+    /// An artifact, within the bounds of [`Artifacts`](mcp_v8_protocol::Artifacts).
+    fn artifact(&self, key: &str, mime_type: &str, bytes: &[u8]);
 }
 
 /// Console of one isolate.
 #[derive(Default)]
 pub(crate) struct Console {
-    sink: Option<Rc<dyn ConsoleSink>>,
+    sink: Option<Rc<dyn ScriptSink>>,
     left_bytes: usize,
     truncated: bool,
     groups: usize,
@@ -36,7 +38,7 @@ pub(crate) struct Console {
 
 impl Console {
     /// Gives the console a way out and a budget.
-    pub(crate) fn open(&mut self, sink: Rc<dyn ConsoleSink>, budget_bytes: u64) {
+    pub(crate) fn open(&mut self, sink: Rc<dyn ScriptSink>, budget_bytes: u64) {
         self.sink = Some(sink);
         self.left_bytes = usize::try_from(budget_bytes).unwrap_or(usize::MAX);
     }

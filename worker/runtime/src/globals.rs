@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use v8::MapFnTo;
 
 use crate::saving::Internals;
-use crate::{console, crypto, microtasks, performance, random, thrown, timers};
+use crate::{artifacts, console, crypto, microtasks, performance, random, thrown, timers};
 
 /// A native function and where it goes.
 struct Binding {
@@ -54,6 +54,7 @@ fn bindings() -> Vec<Binding> {
         global("clearTimeout", 1, timers::clear.map_fn_to()),
         global("clearInterval", 1, timers::clear.map_fn_to()),
         global("queueMicrotask", 1, microtasks::queue_microtask.map_fn_to()),
+        global("artifact", 3, artifacts::artifact.map_fn_to()),
         method(Some("crypto"), "getRandomValues", 1, crypto::get_random_values.map_fn_to()),
         method(Some("crypto"), "randomUUID", 0, crypto::random_uuid.map_fn_to()),
         method(Some("performance"), "now", 0, performance::now.map_fn_to()),
@@ -328,7 +329,7 @@ mod tests {
              Int16Array Int32Array Int8Array Intl Iterator JSON Map Math NaN Number Object Promise \
              Proxy RangeError ReferenceError Reflect RegExp Set String SuppressedError Symbol \
              SyntaxError Temporal TypeError URIError Uint16Array Uint32Array Uint8Array \
-             Uint8ClampedArray WeakMap WeakRef WeakSet WebAssembly clearInterval clearTimeout \
+             Uint8ClampedArray WeakMap WeakRef WeakSet WebAssembly artifact clearInterval clearTimeout \
              console crypto decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval \
              globalThis isFinite isNaN parseFloat parseInt performance queueMicrotask setInterval \
              setTimeout undefined unescape\n\

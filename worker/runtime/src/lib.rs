@@ -11,8 +11,9 @@
 //! * Nothing a script does to its globals changes how its values, its errors or its console are
 //!   shown, and showing them runs no code of the script but `toJSON`.
 //! * After [`Stopper::stop`] no further line of the script runs, whatever it catches.
-//! * Console text leaves through a [`ConsoleSink`], in order and within its budget.
+//! * Console text and artifacts leave through a [`ScriptSink`], in order and within their budgets.
 
+mod artifacts;
 mod buffers;
 mod clock;
 mod console;
@@ -39,7 +40,7 @@ mod stop;
 mod thrown;
 mod timers;
 
-pub use console::ConsoleSink;
+pub use console::ScriptSink;
 pub use engine::{initialize, v8_version};
 pub use heap::{LastWords, set_last_words};
 pub use runtime::{CreateError, Runtime, SavedHeap};

@@ -10,7 +10,7 @@ use mcp_v8_protocol::{Done, Failure, FailureKind, Job, Outcome, Usage};
 
 use crate::buffers::Buffers;
 use crate::clock::Started;
-use crate::console::ConsoleSink;
+use crate::console::ScriptSink;
 use crate::heap::HeapGuard;
 use crate::limits::{HEAP_BYTES_MIN, STACK_FRAMES_MAX};
 use crate::saving::{self, Facts, HeapBase, Internals, RestoreError, SaveError, Serializer};
@@ -210,10 +210,11 @@ impl Runtime {
     }
 
     /// Runs the job's script to its end. A runtime runs one.
-    pub fn run(&mut self, job: &Job, sink: Rc<dyn ConsoleSink>) -> Done {
+    pub fn run(&mut self, job: &Job, sink: Rc<dyn ScriptSink>) -> Done {
         let started = Started::now();
         self.state.start(started);
         self.buffers.set_limit(job.limits.buffer_bytes);
+        self.state.artifacts.open(Rc::clone(&sink));
         self.state.console.borrow_mut().open(sink, job.limits.console_bytes);
         let outcome = self.run_script(&job.code);
         let usage = Usage {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use mcp_v8_protocol::Failure;
 
+use crate::artifacts::Outlet;
 use crate::clock::{self, Started};
 use crate::console::Console;
 use crate::heap::HeapGuard;
@@ -22,6 +23,7 @@ use crate::timers::Timers;
 /// State of one isolate.
 pub(crate) struct State {
     pub(crate) console: RefCell<Console>,
+    pub(crate) artifacts: Outlet,
     pub(crate) timers: RefCell<Timers>,
     pub(crate) rejections: RefCell<Rejections>,
     /// The first exception that left a microtask.
@@ -42,6 +44,7 @@ impl State {
     pub(crate) fn new(stopper: Stopper, heap: Arc<HeapGuard>) -> Self {
         Self {
             console: RefCell::default(),
+            artifacts: Outlet::default(),
             timers: RefCell::default(),
             rejections: RefCell::default(),
             uncaught: RefCell::default(),

@@ -11,7 +11,7 @@ use std::thread;
 
 use mcp_v8_protocol::{Failure, FailureKind, Job, JobLimits, Outcome, Usage};
 
-use crate::{ConsoleSink, HeapBase, Runtime, SaveError, Stopper, bake, bake_heap_base};
+use crate::{HeapBase, Runtime, SaveError, ScriptSink, Stopper, bake, bake_heap_base};
 
 type Task = Box<dyn FnOnce(&'static Baked) + Send>;
 
@@ -69,6 +69,7 @@ pub(crate) fn with_baked<R: Send + 'static>(
 pub(crate) struct Ran {
     pub(crate) console: String,
     pub(crate) truncated: bool,
+    pub(crate) artifacts: Vec<(String, String, Vec<u8>)>,
     pub(crate) outcome: Outcome,
     pub(crate) usage: Usage,
 }
@@ -158,6 +159,7 @@ fn run_in(runtime: &mut Runtime, code: String, limits: JobLimits) -> (Ran, Rc<Co
     let ran = Ran {
         console: sink.text.take(),
         truncated: sink.truncated.get(),
+        artifacts: sink.artifacts.take(),
         outcome: done.outcome,
         usage: done.usage,
     };
@@ -196,6 +198,7 @@ pub(crate) fn run_with(
         Ran {
             console: sink.text.take(),
             truncated: sink.truncated.get(),
+            artifacts: sink.artifacts.take(),
             outcome: done.outcome,
             usage: done.usage,
         }
@@ -206,16 +209,22 @@ pub(crate) fn run_with(
 struct Collected {
     text: RefCell<String>,
     truncated: Cell<bool>,
+    artifacts: RefCell<Vec<(String, String, Vec<u8>)>>,
     first: Cell<Option<Sender<()>>>,
 }
 
-impl ConsoleSink for Collected {
+impl ScriptSink for Collected {
     fn write(&self, text: &str) {
         self.text.borrow_mut().push_str(text);
         if let Some(first) = self.first.take() {
             // A test that does not wait for it has let its end go.
             let _ = first.send(());
         }
+    }
+
+    fn artifact(&self, key: &str, mime_type: &str, bytes: &[u8]) {
+        let artifact = (key.to_owned(), mime_type.to_owned(), bytes.to_vec());
+        self.artifacts.borrow_mut().push(artifact);
     }
 
     fn truncated(&self) {

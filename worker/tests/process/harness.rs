@@ -7,8 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use mcp_v8_protocol::{
-    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job, JobLimits,
-    Outcome, ToWorker, encode,
+    ArtifactHead, Decoder, Done, Failure, FailureKind, Fatal, FatalKind, FromWorker, Hello, Job,
+    JobLimits, Outcome, ToWorker, encode,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -132,7 +132,7 @@ impl Worker {
 
     /// Takes everything to the end.
     pub fn finish(mut self) -> Run {
-        let mut console = String::new();
+        let (mut console, mut artifacts) = (String::new(), Vec::new());
         let (mut truncated, mut longest_chunk, mut done, mut fatal) = (false, 0, None, None);
         while let Some(message) = self.receive() {
             assert!(done.is_none() && fatal.is_none(), "{message:?} after the end");
@@ -145,12 +145,16 @@ impl Worker {
                 FromWorker::ConsoleTruncated => truncated = true,
                 FromWorker::Done(end) => done = Some(*end),
                 FromWorker::Fatal(end) => fatal = Some(end),
+                FromWorker::Artifact(head) => artifacts.push((head, Vec::new())),
+                FromWorker::ArtifactBytes(piece) => {
+                    artifacts.last_mut().expect("a head").1.push(piece);
+                }
                 FromWorker::Ready(_) => panic!("ready twice"),
                 FromWorker::Saving => panic!("nobody asked it to keep its heap"),
                 FromWorker::Forked(_) => panic!("forked without a template"),
             }
         }
-        Run { console, truncated, longest_chunk, done, fatal, status: self.wait() }
+        Run { console, artifacts, truncated, longest_chunk, done, fatal, status: self.wait() }
     }
 }
 
@@ -165,6 +169,8 @@ impl Drop for Worker {
 #[derive(Debug)]
 pub struct Run {
     pub console: String,
+    /// Each with the pieces that its bytes came in.
+    pub artifacts: Vec<(ArtifactHead, Vec<Vec<u8>>)>,
     pub truncated: bool,
     pub longest_chunk: usize,
     pub done: Option<Done>,

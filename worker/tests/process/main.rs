@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 
 use harness::{LIMITS, Worker, run, run_with};
-use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
+use mcp_v8_protocol::limits::{ARTIFACT_CHUNK_BYTES_MAX, CONSOLE_CHUNK_BYTES_MAX};
 use mcp_v8_protocol::{FailureKind, Fatal, FatalKind, FromWorker, Hello, JobLimits, ToWorker};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -49,6 +49,25 @@ fn console_text_arrives_while_the_script_runs() {
     assert_eq!(worker.receive(), Some(FromWorker::Console("early\n".to_owned())));
     worker.stop();
     worker.finish().failed(FailureKind::Stopped);
+}
+
+#[test]
+fn an_artifact_leaves_in_pieces_behind_the_text_before_it() {
+    let most = ARTIFACT_CHUNK_BYTES_MAX;
+    let run = run(&format!(
+        "console.log('before'); artifact('big', 'a/b', 'x'.repeat(2 * {most} + 1));
+         artifact('none', 'a/b', ''); console.log('after')"
+    ));
+    assert_eq!(run.console, "before\nafter\n");
+    let shapes: Vec<_> = run
+        .artifacts
+        .iter()
+        .map(|(head, pieces)| {
+            (head.key.as_str(), head.bytes, pieces.iter().map(Vec::len).collect::<Vec<_>>())
+        })
+        .collect();
+    let big = 2 * most as u64 + 1;
+    assert_eq!(shapes, [("big", big, vec![most, most, 1]), ("none", 0, vec![])]);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //!   the first answer.
 //! * Variants are only ever added at the end: their position is their encoding.
 
+pub mod artifacts;
 pub mod executions;
 pub mod heaps;
 pub mod nodes;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::artifacts::{ArtifactLeft, CompleteWithArtifacts, DeleteArtifact};
 pub use self::executions::{
     Cancel, Complete, End, Expire, Key, Limits, Owner, Part, PartKind, Reassign, Status, Submit,
     Text,
@@ -70,6 +72,10 @@ pub enum Command {
     FoundHeaps(FoundHeaps),
     /// Forgets a session.
     DeleteSession(DeleteSession),
+    /// Ends an execution that has left artifacts.
+    CompleteWithArtifacts(CompleteWithArtifacts),
+    /// Deletes an artifact.
+    DeleteArtifact(DeleteArtifact),
 }
 
 /// The answer to one command, in the order of the commands of an entry.
@@ -111,6 +117,10 @@ pub enum Reply {
     SessionBusy,
     /// A part is done; the command is to be given again, under a new id.
     More,
+    /// There are more artifacts, or more bytes of them, than may be kept.
+    TooManyArtifacts,
+    /// There is no such artifact.
+    NoArtifact,
 }
 
 /// The commands of one log entry.

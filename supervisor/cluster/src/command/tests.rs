@@ -81,7 +81,7 @@ fn all() -> Vec<Command> {
             tags: BTreeMap::new(),
         }),
         Command::CompleteStep(CompleteStep {
-            complete: Complete { execution: id, attempt: 1, owner: owner(), end },
+            complete: Complete { execution: id, attempt: 1, owner: owner(), end: end.clone() },
             input: Some([6; 32]),
             heap: Some(HeapLeft { hash: [5; 32], stored_bytes: 300, parent: Some([6; 32]) }),
         }),
@@ -90,6 +90,21 @@ fn all() -> Vec<Command> {
         Command::MoveSession(put(MoveTo::Session("t".to_owned()))),
         Command::FoundHeaps(FoundHeaps { key: [3; 32] }),
         Command::DeleteSession(DeleteSession { id, session: "s".to_owned() }),
+        Command::CompleteWithArtifacts(CompleteWithArtifacts {
+            step: CompleteStep {
+                complete: Complete { execution: id, attempt: 1, owner: owner(), end: end.clone() },
+                input: None,
+                heap: None,
+            },
+            artifacts: vec![ArtifactLeft {
+                key: "k".to_owned(),
+                mime_type: "image/png".to_owned(),
+                bytes: 300,
+                blob: [2; 32],
+                stored_bytes: 400,
+            }],
+        }),
+        Command::DeleteArtifact(DeleteArtifact { id, key: "k".to_owned() }),
     ]
 }
 

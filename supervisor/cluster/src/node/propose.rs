@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Node;
-use crate::command::{Batch, Command, Complete, MoveTo, Reply, Submit, Text};
+use crate::command::{ArtifactLeft, Batch, Command, Complete, MoveTo, Reply, Submit, Text};
 use crate::limits::{
     COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, FULL_MS_MAX, PROPOSALS_IN_FLIGHT_MAX,
     PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
@@ -192,6 +192,11 @@ fn size(command: &Command) -> usize {
         }
         Command::Complete(complete) => ended(complete),
         Command::CompleteStep(step) => 128 + ended(&step.complete),
+        Command::CompleteWithArtifacts(left) => {
+            let one = |artifact: &ArtifactLeft| artifact.key.len() + artifact.mime_type.len() + 64;
+            128 + ended(&left.step.complete) + left.artifacts.iter().map(one).sum::<usize>()
+        }
+        Command::DeleteArtifact(delete) => 64 + delete.key.len(),
         Command::MoveSession(put) => {
             let other = if let MoveTo::Session(other) = &put.to { other.len() } else { 0 };
             128 + put.session.len() + other

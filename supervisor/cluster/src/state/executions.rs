@@ -9,7 +9,9 @@
 use uuid::Uuid;
 
 use super::rows::{EndRow, ExecutionRow, Kept, KeyRow, NodeRow};
-use super::{Change, Rows, StateError, Transaction, decode_row, keys, named, read, sessions};
+use super::{
+    Change, Rows, StateError, Transaction, artifacts, decode_row, keys, named, read, sessions,
+};
 use crate::command::{
     Cancel, Complete, Expire, Part, PartKind, Reassign, Reply, Status, Submit, Text,
 };
@@ -282,6 +284,7 @@ pub fn expire(state: &mut Transaction<'_>, expire: &Expire) -> Result<Reply, Sta
             state.delete(keys::execution(id));
             drop_parts(state, id)?;
             sessions::forgotten(state, id)?;
+            artifacts::forgotten(state, id)?;
         }
     }
     state.put(keys::KEPT.to_vec(), &kept);

@@ -21,6 +21,8 @@
 //! | `y` id | what an execution has to do with heaps |
 //! | `b` hash | a heap |
 //! | `z` hash | a heap that nothing names |
+//! | `g` name | an artifact |
+//! | `x` id | names of the artifacts that an execution has left |
 
 use uuid::Uuid;
 
@@ -59,6 +61,10 @@ pub const HEAPS: &[u8] = b"b";
 pub const UNNAMED: &[u8] = b"z";
 /// The key of the heaps' codes.
 pub const HEAP_KEY: &[u8] = b"cheapkey";
+/// All artifacts, in order of their names.
+pub const ARTIFACTS: &[u8] = b"g";
+/// How many artifacts there are.
+pub const ARTIFACT_TOTALS: &[u8] = b"cartifacts";
 /// How many sessions there are.
 pub const SESSION_COUNT: &[u8] = b"csessions";
 /// The cluster's id.
@@ -197,6 +203,16 @@ pub fn step(id: Uuid) -> Vec<u8> {
 /// A heap.
 pub fn heap(hash: &[u8; 32]) -> Vec<u8> {
     with(HEAPS[0], hash)
+}
+
+/// An artifact.
+pub fn artifact(key: &str) -> Vec<u8> {
+    with(ARTIFACTS[0], key.as_bytes())
+}
+
+/// Names of the artifacts that an execution has left.
+pub fn artifacts_of(id: Uuid) -> Vec<u8> {
+    with(b'x', id.as_bytes())
 }
 
 /// That nothing names it.

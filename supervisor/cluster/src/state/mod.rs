@@ -7,6 +7,9 @@
 //!   [`VALUE_BYTES_MAX`](crate::limits::VALUE_BYTES_MAX) bytes), so that any store can hold them.
 //! * Keys begin with a letter per family; see [`keys`].
 
+pub mod artifacts;
+#[cfg(test)]
+mod artifacts_tests;
 pub mod executions;
 pub mod heaps;
 pub mod keys;
@@ -240,6 +243,10 @@ pub fn apply(
         Command::FoundHeaps(found) => named::found(state, found),
         Command::DeleteSession(delete) => {
             seen::once(state, delete.id, |state| sessions::delete(state, delete))
+        }
+        Command::CompleteWithArtifacts(left) => artifacts::complete(state, left),
+        Command::DeleteArtifact(delete) => {
+            seen::once(state, delete.id, |state| artifacts::delete(state, delete))
         }
     }
 }

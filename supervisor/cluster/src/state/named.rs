@@ -2,7 +2,8 @@
 //!
 //! # Contract
 //! * A heap has a row from the moment a step has left it until nothing names it: no session, no
-//!   entry of a history, no execution, no tag, and no heap that is stored against it.
+//!   entry of a history, no execution, no tag, and no heap that is stored against it. What an artifact
+//!   is stored as has one like it.
 //! * A heap without names is forgotten by the next [`Expire`](crate::command::Expire) that comes to
 //!   it; a node may remove its file when the row is gone.
 

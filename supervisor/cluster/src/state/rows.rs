@@ -132,7 +132,31 @@ pub struct HeapRow {
     pub stored_bytes: u64,
     /// The heap it is stored against.
     pub parent: Option<HeapHash>,
-    /// How often it is named: by sessions, entries of their histories, executions, tags, and heaps
-    /// that are stored against it.
+    /// How often it is named: by sessions, entries of their histories, executions, tags, artifacts,
+    /// and heaps that are stored against it.
     pub names: u64,
+}
+
+/// An artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRow {
+    /// Its media type.
+    pub mime_type: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// What it is stored as.
+    pub blob: HeapHash,
+    /// The execution that has left it.
+    pub execution: Uuid,
+    /// When that ended, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// How many artifacts there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactTotals {
+    /// Artifacts.
+    pub rows: u64,
+    /// Bytes of them.
+    pub bytes: u64,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mcp_v8_cluster::command::{self, Command, PartKind, Reply};
+use mcp_v8_cluster::limits;
 
 use super::mirror::mirror;
 use super::text::{PutError, put};
@@ -61,6 +62,46 @@ pub(in crate::executions) async fn complete(
 const SESSION_MOVED: &str = "The session was reset or moved while the script ran, so its heap was not \
 kept. The session stands where it was put; run the script again to have it act there.";
 
+/// What a caller hears when there is no room for what its script has left.
+const TOO_MANY_ARTIFACTS: &str = "There is no room for what the script left with `artifact`: the \
+cluster keeps 10,000 artifacts and 8 GiB of them. Delete some (DELETE /api/artifacts/KEY) and run it again.";
+
+const _: () = assert!(limits::ARTIFACTS_MAX == 10_000 && limits::ARTIFACTS_BYTES_MAX == 8 << 30);
+
+/// Brings what an execution has left to a majority. `stored_now`: nobody can have removed it since as
+/// something without a name.
+async fn spread(ledger: &Ledger, left: &Left, stored_now: bool) -> Result<(), ErrorDetail> {
+    let artifact = ("an artifact", ErrorKind::ArtifactNotSaved);
+    let artifacts = left.artifacts().iter().map(|left| (left.blob, artifact));
+    let heap = ("the heap", ErrorKind::HeapNotSaved);
+    let heap = left.heap.iter().map(|left| (left.hash, heap));
+    for (hash, (what, kind)) in artifacts.chain(heap) {
+        let spread = match stored_now {
+            true => ledger.heaps.spread_stored(HeapId(hash)).await,
+            false => ledger.heaps.spread(HeapId(hash)).await,
+        };
+        spread.map_err(|error| {
+            let message = format!("{what} cannot be stored on a majority of the nodes: {error}");
+            ErrorDetail::new(kind, message)
+        })?;
+    }
+    Ok(())
+}
+
+/// The command that ends an execution which has left this.
+fn ending(complete: command::Complete, left: Option<&Left>) -> Command {
+    let Some(left) = left else { return Command::Complete(complete) };
+    let (input, heap) = (left.input, left.heap.clone());
+    let step = command::CompleteStep { complete, input, heap };
+    match left.artifacts() {
+        [] => Command::CompleteStep(step),
+        artifacts => {
+            let artifacts = artifacts.to_vec();
+            Command::CompleteWithArtifacts(command::CompleteWithArtifacts { step, artifacts })
+        }
+    }
+}
+
 fn status_of(outcome: &Outcome) -> Status {
     match outcome {
         Ok(_) => Status::Completed,
@@ -83,8 +124,8 @@ fn end(
 }
 
 /// Commits an end, as often as it takes; the status that counts, or `None` when another attempt
-/// does. The heap that was left is durable on a majority before; where that cannot be, or it does not
-/// count any more, the outcome becomes a failure.
+/// does. The heap and the artifacts that were left are durable on a majority before; where that cannot
+/// be, or they do not count any more, the outcome becomes a failure.
 async fn commit_end(
     ledger: &Ledger,
     execution: &Execution,
@@ -95,20 +136,12 @@ async fn commit_end(
 ) -> Option<command::Status> {
     let (node, id, attempt) = (&ledger.node, execution.id(), lease.attempt);
     let output = execution.output();
-    // Only what has completed leaves a heap.
+    // Only what has completed leaves something.
     let mut left = left.filter(|_| outcome.is_ok());
     let mut first = true;
     loop {
-        if let Some(Left { heap, .. }) = &left {
-            let heap = HeapId(heap.hash);
-            let stored_now = std::mem::take(&mut first);
-            let spreading = async {
-                // Again before each try: nobody may have removed it meanwhile as one without a name.
-                match stored_now {
-                    true => ledger.heaps.spread_stored(heap).await,
-                    false => ledger.heaps.spread(heap).await,
-                }
-            };
+        if let Some(left_now) = &left {
+            let spreading = spread(ledger, left_now, std::mem::take(&mut first));
             let spread = tokio::select! {
                 biased;
                 () = execution.stop_token().cancelled() => None,
@@ -117,9 +150,7 @@ async fn commit_end(
             match spread {
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
-                    let message =
-                        format!("the heap cannot be stored on a majority of the nodes: {error}");
-                    *outcome = Err(ErrorDetail::new(ErrorKind::HeapNotSaved, message));
+                    *outcome = Err(error);
                     left = None;
                 }
                 // It does not count any more, or its caller does not want it.
@@ -157,25 +188,24 @@ async fn commit_end(
             };
             let complete =
                 command::Complete { execution: id, attempt, owner: lease.owner.clone(), end };
-            let command = match &left {
-                None => Command::Complete(complete),
-                Some(Left { input, heap, .. }) => Command::CompleteStep(command::CompleteStep {
-                    complete,
-                    input: *input,
-                    heap: Some(heap.clone()),
-                }),
-            };
-            let proposed = node.propose(command).await;
+            let proposed = node.propose(ending(complete, left.as_ref())).await;
             let proposed = proposed.map_err(|error| PutError::Failed(error.to_string()))?;
             Ok::<_, PutError>(proposed.reply)
         };
         match proposing.await {
             Ok(Reply::Ended(status)) => {
-                if let Some(Left { heap, .. }) = &left {
+                if let Some(left) = &left {
                     Point::Completed.pass();
-                    execution.set_heap(HeapId(heap.hash));
+                    if let Some(heap) = &left.heap {
+                        execution.set_heap(HeapId(heap.hash));
+                    }
+                    execution.set_artifacts(left.artifacts.keys());
                 }
                 return Some(status);
+            }
+            Ok(Reply::TooManyArtifacts) if outcome.is_ok() => {
+                *outcome = Err(ErrorDetail::new(ErrorKind::ArtifactNotSaved, TOO_MANY_ARTIFACTS));
+                left = None;
             }
             Ok(Reply::HeadMoved) if outcome.is_ok() => {
                 *outcome = Err(ErrorDetail::new(ErrorKind::SessionMoved, SESSION_MOVED));
@@ -183,9 +213,9 @@ async fn commit_end(
             }
             // Nobody counts on that heap, but here it is: files keep what they are stored against.
             Ok(Reply::NoHeap(_))
-                if left.as_ref().is_some_and(|left| left.heap.parent.is_some()) =>
+                if left.as_ref().and_then(|left| left.heap.as_ref()?.parent).is_some() =>
             {
-                left.iter_mut().for_each(|left| left.heap.parent = None);
+                left.iter_mut().flat_map(|left| &mut left.heap).for_each(|heap| heap.parent = None);
             }
             Ok(_) | Err(PutError::Over) => return None,
             Err(PutError::Failed(problem)) => {

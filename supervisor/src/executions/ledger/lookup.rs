@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use mcp_v8_cluster::command::{self, Command, PartKind, Reply};
 use mcp_v8_cluster::state::rows::ExecutionRow;
-use mcp_v8_cluster::state::{StateError, executions as rows, keys, sessions};
+use mcp_v8_cluster::state::{StateError, artifacts, executions as rows, keys, sessions};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -127,6 +127,7 @@ pub(super) fn restore(
     if let Some(heap) = sessions::output(&ledger.node.rows(), id, row)? {
         execution.set_heap(HeapId(heap));
     }
+    execution.set_artifacts(artifacts::of(&ledger.node.rows(), id)?);
     execution.set_output(&output);
     Ok(execution.end_as(outcome, time(end.ended_ms)).unwrap_or_default())
 }

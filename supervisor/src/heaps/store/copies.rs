@@ -157,7 +157,7 @@ impl Inner {
         let finished = self.disk.finish(id, head.parent, incoming.unfinished)?;
         let gone = || StoreError::Orphan { heap: id, parent: head.parent.unwrap_or(id) };
         let bytes = finished.ok_or_else(gone)?;
-        self.cache.lock().put(heap, head.depth);
+        self.remember(heap, head.depth);
         Ok(bytes)
     }
 }

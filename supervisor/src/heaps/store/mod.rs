@@ -29,7 +29,7 @@ use self::disk::Disk;
 pub use self::disk::HeapFileEntry;
 pub use self::format::FormatError;
 use self::format::{HEAD_BYTES, Head, compress, decompress};
-use super::{BlobError, Engines, Heap, HeapFile, HeapId, HeapKey, blob};
+use super::{BlobError, Engines, Heap, HeapFile, HeapId, HeapKey, NO_ENGINE, blob};
 use crate::limits::HEAP_DEPTH_MAX;
 
 /// Why a heap is not stored or read.
@@ -209,9 +209,16 @@ impl Inner {
         engines.is_none_or(accepted).then_some(heap)
     }
 
+    /// Keeps a heap in memory, for the next step. What is no heap has none, and a descriptor each.
+    fn remember(&self, heap: Heap, depth: u8) {
+        if heap.engine().hash != NO_ENGINE {
+            self.cache.lock().put(heap, depth);
+        }
+    }
+
     fn put(&self, heap: Heap, parent: Option<Heap>) -> Result<Kept, StoreError> {
         if let Some((kept, depth)) = self.readable(heap.id())? {
-            self.cache.lock().put(heap, depth);
+            self.remember(heap, depth);
             return Ok(kept);
         }
         self.disk.check_room(heap.bytes())?;
@@ -225,7 +232,7 @@ impl Inner {
                 compress(&heap.map()?, before.as_deref(), out)
             })?;
             if let Some(bytes) = written {
-                self.cache.lock().put(heap, depth);
+                self.remember(heap, depth);
                 return Ok(Kept { bytes, parent: below });
             }
             // Removed meanwhile: then the heap stands by itself.
@@ -301,7 +308,7 @@ impl Inner {
         }
         while let Some((heap, head, file)) = stack.pop() {
             let opened = self.open(heap, &head, file, below.as_ref(), engines)?;
-            self.cache.lock().put(opened.clone(), head.depth);
+            self.remember(opened.clone(), head.depth);
             below = Some(opened);
         }
         below.ok_or(StoreError::Unknown(id))

@@ -5,9 +5,11 @@
 
 mod cancel_execution;
 mod delete_heap_tags;
+mod get_artifact;
 mod get_execution;
 mod get_execution_output;
 mod get_heap_tags;
+mod list_artifacts;
 mod list_executions;
 mod list_session_snapshots;
 mod list_sessions;
@@ -44,6 +46,8 @@ pub fn definitions(app: &App) -> Vec<Tool> {
         set_heap_tags::definition(),
         delete_heap_tags::definition(),
         query_heaps_by_tags::definition(),
+        list_artifacts::definition(),
+        get_artifact::definition(),
     ]
 }
 
@@ -71,6 +75,8 @@ pub async fn call(
         set_heap_tags::NAME => set_heap_tags::call(app, arguments).await,
         delete_heap_tags::NAME => delete_heap_tags::call(app, arguments).await,
         query_heaps_by_tags::NAME => query_heaps_by_tags::call(app, arguments).await,
+        list_artifacts::NAME => list_artifacts::call(app, arguments).await,
+        get_artifact::NAME => get_artifact::call(app, arguments).await,
         other => {
             let names: Vec<_> = definitions(app).iter().map(|tool| tool.name.to_string()).collect();
             let message = format!("no tool '{other}'; there are: {}", names.join(", "));
@@ -148,9 +154,14 @@ fn result(value: &impl Serialize, is_error: bool) -> CallToolResult {
 /// Whether [`result`] of this value fits a message. Its JSON travels twice: as structured content,
 /// and once more escaped inside the text block.
 fn fits(value: &impl Serialize) -> bool {
+    message_bytes(value) <= MCP_MESSAGE_BYTES_MAX
+}
+
+/// Bytes of the message that [`result`] of this value is.
+fn message_bytes(value: &impl Serialize) -> usize {
     let text = serde_json::to_string(value).unwrap_or_default();
     let escaped = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
-    2 * text.len() + escaped <= MCP_MESSAGE_BYTES_MAX
+    2 * text.len() + escaped
 }
 
 /// Cuts `text` to `bytes` at a character boundary and says so with `notice`.

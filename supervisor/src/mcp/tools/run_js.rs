@@ -13,8 +13,9 @@ use rmcp::service::{Peer, RequestContext, RoleServer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::get_artifact::block;
 use super::get_execution::fitted_result;
-use super::{Answer, cut_with_notice, define, fits, parse, refuse, result, session};
+use super::{Answer, cut_with_notice, define, fits, message_bytes, parse, refuse, result, session};
 use crate::app::App;
 use crate::executions::model::{RunResult, Status};
 use crate::executions::{CancelOnDrop, Execution, Submit, Wait};
@@ -32,6 +33,9 @@ printed and its value.\n\
 - `result`: the value of the last expression, or of `export default`.\n\
 - `error`: message and stack with line numbers of your code, when it failed.\n\
 - `heap`: where a `session`, `heap` or `tags` was given, the name of the state that is left.\n\
+- `artifacts`: keys of what it left with artifact(key, mimeType, bytes), such as artifact(\"a.svg\", \
+\"image/svg+xml\", text); bytes are a string, an ArrayBuffer or a Uint8Array. Small ones follow as \
+images and text; others are read with get_artifact.\n\
 \n\
 The code is one ES module: top-level await works, import does not. There are timers, crypto \
 (getRandomValues, randomUUID) and performance.now, but no files, network, process or environment. \
@@ -119,7 +123,7 @@ pub(super) async fn call(
     let keyed = submit.idempotency_key.is_some();
     let execution = app.executions.submit(submit).await.map_err(refuse)?;
     if wait.duration().is_zero() {
-        return Ok(answer(&execution));
+        return Ok(answer(app, &execution).await);
     }
     // Whoever retries with a key finds the execution again, so a lost call does not cancel it.
     let on_drop = (!keyed).then(|| CancelOnDrop::new(&app.executions, &execution));
@@ -144,14 +148,33 @@ pub(super) async fn call(
     if let Some(on_drop) = on_drop {
         on_drop.disarm();
     }
-    Ok(answer(&execution))
+    Ok(answer(app, &execution).await)
 }
 
-fn answer(execution: &Execution) -> CallToolResult {
+async fn answer(app: &App, execution: &Execution) -> CallToolResult {
     let run = fitted(execution.run_result());
     let failed = !matches!(run.status, Status::Running | Status::Completed);
-    result(&run, failed)
+    let mut answer = result(&run, failed);
+    let artifacts = app.executions.artifacts();
+    let mut left = MCP_MESSAGE_BYTES_MAX.saturating_sub(message_bytes(&run));
+    for key in &run.artifacts {
+        // Whatever does not fit, or is gone by now, is read with get_artifact.
+        let Ok(info) = artifacts.info(key).await else { continue };
+        let own = info.execution_id == run.execution_id;
+        if !own || info.size_bytes > (left as u64).saturating_sub(BLOCK_BYTES) {
+            continue;
+        }
+        let Ok(mut content) = artifacts.get(key).await else { continue };
+        if let Some(block) = block(&mut content, left.saturating_sub(BLOCK_BYTES as usize)) {
+            left = left.saturating_sub(serde_json::to_string(&block).map_or(0, |json| json.len()));
+            answer.content.push(block);
+        }
+    }
+    answer
 }
+
+/// Bytes that a block takes around what it shows, at most.
+const BLOCK_BYTES: u64 = 512;
 
 /// Cuts output and result until the answer fits a message.
 fn fitted(run: RunResult) -> RunResult {

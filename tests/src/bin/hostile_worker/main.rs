@@ -9,10 +9,11 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use mcp_v8_protocol::limits::CODE_BYTES_MAX;
+use mcp_v8_protocol::limits::{ARTIFACT_BYTES_MAX, CODE_BYTES_MAX};
 use mcp_v8_protocol::{
-    Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked as ForkedMessage, FromWorker,
-    HeapEngine, Job, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, WrittenHeap, encode,
+    ArtifactHead, Decoder, Done, Failure, FailureKind, Fatal, FatalKind, Forked as ForkedMessage,
+    FromWorker, HeapEngine, Job, Layer, LayerReport, Outcome, Ready, ToWorker, Usage, WrittenHeap,
+    encode,
 };
 use mcp_v8_sandbox::{Forked, Purpose, Role, Sandbox, send_with};
 use rustix::process::{Signal, getpid, kill_process, set_parent_process_death_signal};
@@ -100,6 +101,27 @@ fn main() {
             worker.send(&FromWorker::Saving);
             worker.complete(Some(u64::MAX));
         }
+        "leaves-nothing-of-it" => {
+            worker.artifact(5);
+            worker.complete(None);
+        }
+        "leaves-more-than-it-said" => {
+            worker.artifact(5);
+            worker.send(&FromWorker::ArtifactBytes(vec![0; 6]));
+        }
+        "leaves-without-end" => loop {
+            worker.artifact(1);
+            worker.send(&FromWorker::ArtifactBytes(vec![0; 1]));
+        },
+        "leaves-too-much" => worker.artifact(ARTIFACT_BYTES_MAX + 1),
+        "prints-into-it" => {
+            worker.artifact(5);
+            worker.send(&FromWorker::Console("more".to_owned()));
+        }
+        "saves-and-leaves" => {
+            worker.send(&FromWorker::Saving);
+            worker.artifact(0);
+        }
         "saves-unannounced" => worker.complete(Some(1)),
         "silent" | "claims-a-sandbox" => {}
         "stopped" => kill_process(getpid(), Signal::STOP).unwrap(),
@@ -174,6 +196,12 @@ impl Hostile {
         if self.socket.write_all(bytes).is_err() {
             std::process::exit(0);
         }
+    }
+
+    /// Says that an artifact comes which has so many bytes.
+    fn artifact(&mut self, bytes: u64) {
+        let (key, mime_type) = ("k".to_owned(), "text/plain".to_owned());
+        self.send(&FromWorker::Artifact(ArtifactHead { key, mime_type, bytes }));
     }
 
     /// Says that the script completed, and how much of a heap it left.

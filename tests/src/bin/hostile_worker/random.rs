@@ -5,10 +5,10 @@
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 
-use mcp_v8_protocol::limits::CONSOLE_CHUNK_BYTES_MAX;
+use mcp_v8_protocol::limits::{ARTIFACT_CHUNK_BYTES_MAX, CONSOLE_CHUNK_BYTES_MAX};
 use mcp_v8_protocol::{
-    Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, Outcome, ToWorker, Usage,
-    encode,
+    ArtifactHead, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, Outcome,
+    ToWorker, Usage, encode,
 };
 use mcp_v8_sandbox::send_with;
 use rustix::process::{Signal, getpid, kill_process};
@@ -47,7 +47,7 @@ pub fn converse(worker: &mut Hostile, seed: u64) -> ! {
 }
 
 fn say(worker: &mut Hostile, chance: &mut Chance) {
-    match chance.below(20) {
+    match chance.below(22) {
         0 => worker.ready(env!("CARGO_PKG_VERSION")),
         1 => worker.send(&FromWorker::Forked(Forked { pid: chance.next() as u32 })),
         2..=5 => worker.send(&console(chance.below(200))),
@@ -93,6 +93,12 @@ fn say(worker: &mut Hostile, chance: &mut Chance) {
             let descriptors = [OwnedFd::from(own_socket()), OwnedFd::from(own_socket())];
             let _ = send_with(&encode(&console(10)).unwrap(), &descriptors);
         }
+        20 => worker.send(&artifact(chance.below(2 * ARTIFACT_CHUNK_BYTES_MAX as u64))),
+        21 => {
+            let bytes = chance.below(ARTIFACT_CHUNK_BYTES_MAX as u64 + 2) as usize;
+            worker.send(&artifact(bytes as u64));
+            worker.send(&FromWorker::ArtifactBytes(vec![7; bytes]));
+        }
         // One byte at a time.
         _ => {
             for byte in encode(&console(40)).unwrap() {
@@ -104,6 +110,11 @@ fn say(worker: &mut Hostile, chance: &mut Chance) {
 
 fn console(bytes: u64) -> FromWorker {
     FromWorker::Console("x".repeat(bytes as usize))
+}
+
+fn artifact(bytes: u64) -> FromWorker {
+    let (key, mime_type) = ("k".to_owned(), "text/plain".to_owned());
+    FromWorker::Artifact(ArtifactHead { key, mime_type, bytes })
 }
 
 fn fatal(chance: &mut Chance) -> FromWorker {
