@@ -270,6 +270,9 @@ pub const LIBRARY_ERROR_BYTES_MAX: usize = 64 * 1024;
 /// Pause between two progress notifications, so that a flood of lines becomes few messages.
 pub const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
 
+/// How long after the end of a script its last progress may take to be sent, before its result is.
+pub const PROGRESS_END_MAX: Duration = Duration::from_millis(250);
+
 /// Bytes of one MCP message as it is sent. Clients refuse larger ones: the Python SDK takes events
 /// of up to 1 MiB. What does not fit is cut with a notice that says how to read the rest.
 pub const MCP_MESSAGE_BYTES_MAX: usize = 1024 * 1024 - 64 * 1024;

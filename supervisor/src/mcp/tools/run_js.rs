@@ -20,7 +20,8 @@ use crate::app::App;
 use crate::executions::model::{RunResult, Status};
 use crate::executions::{CancelOnDrop, Execution, Submit, Wait};
 use crate::limits::{
-    CODE_BYTES_MAX, MCP_MESSAGE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_PAUSE, WAIT_SECS_DEFAULT,
+    CODE_BYTES_MAX, MCP_MESSAGE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_END_MAX, PROGRESS_PAUSE,
+    WAIT_SECS_DEFAULT,
 };
 use crate::sessions::heap_id;
 
@@ -241,10 +242,19 @@ async fn follow(execution: &Arc<Execution>, peer: &Peer<RoleServer>, token: Prog
         let message = text.strip_suffix('\n').unwrap_or(text).to_owned();
         let notification = ProgressNotificationParam::new(token.clone(), f64::from(sent_messages))
             .with_message(message);
-        if peer.notify_progress(notification).await.is_err() {
-            // Nobody listens any more; the outcome still matters.
+        let over = async {
             execution.finished().await;
-            return;
+            tokio::time::sleep(PROGRESS_END_MAX).await;
+        };
+        tokio::select! {
+            sent = peer.notify_progress(notification) => if sent.is_err() {
+                // Nobody listens any more; the outcome still matters.
+                execution.finished().await;
+                return;
+            },
+            // The library does not answer for what was sent when the input of the connection ended,
+            // and waits for us. The outcome has all of the text.
+            () = over => return,
         }
         if !ended {
             tokio::time::sleep(PROGRESS_PAUSE).await;
