@@ -15,8 +15,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Instructions shown to a client's model unless `--instructions` replaces them.
 pub const INSTRUCTIONS: &str = "Runs JavaScript and TypeScript, each script in a fresh V8 process \
-with no files, no network and no memory of earlier scripts. Call run_js with `code`; print with \
-console.log, or end with an expression to get its value. Top-level await works.";
+with no files and no network. Call run_js with `code`; print with console.log, or end with an \
+expression to get its value. Top-level await works. Name a `session` to find globalThis as your last \
+script in it left it; leave files with artifact(key, mimeType, bytes).";
 
 /// Why a server that was drained is not ready.
 pub const DRAINED: &str = "drained on request: it runs no scripts until it is started again";
