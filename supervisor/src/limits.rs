@@ -143,6 +143,27 @@ pub const SNAPSHOTS_BYTES_MAX: usize = 256 * 1024;
 /// Heaps that a search by tags finds at most.
 pub const TAGGED_HEAPS_MAX: usize = 1000;
 
+/// Bytes of a heap's file that go to a bucket at once; a shorter one goes as one object.
+pub const HEAP_PIECE_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long one request to a bucket may take.
+pub const BUCKET_REQUEST_MAX: Duration = Duration::from_secs(20);
+/// How long it is repeated.
+pub const BUCKET_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Heaps that are remembered to be in a bucket.
+pub const BUCKET_KNOWN_MAX: usize = 100_000;
+
+/// Heaps that a round removes from a bucket.
+pub const HEAPS_AT_BUCKET_MAX: usize = 1000;
+
+/// MiB of heaps that a node keeps beside a bucket: default, least and most.
+pub const HEAP_CACHE_MB_DEFAULT: u64 = 8 * 1024;
+/// See [`HEAP_CACHE_MB_DEFAULT`].
+pub const HEAP_CACHE_MB_MIN: u64 = 64;
+/// See [`HEAP_CACHE_MB_DEFAULT`].
+pub const HEAP_CACHE_MB_MAX: u64 = 1024 * 1024;
+
 /// Bytes of heaps that are kept in memory.
 pub const HEAP_CACHE_BYTES: u64 = 128 * 1024 * 1024;
 

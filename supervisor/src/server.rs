@@ -25,7 +25,8 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Texts, VERSION};
 use crate::cli::Args;
 use crate::executions::{Executions, Settings};
-use crate::heaps::Heaps;
+use crate::heaps::bucket::Place;
+use crate::heaps::{Heaps, Places};
 use crate::http::cluster_entrance::ClusterEntrance;
 use crate::http::serve::{Anybody, BindError, bind, serve};
 use crate::http::{self, Guard};
@@ -97,12 +98,31 @@ pub enum ServeError {
     /// The disk is too full to begin.
     #[error(transparent)]
     Full(#[from] WaitError),
+    /// The bucket of the heaps cannot be used.
+    #[error("--s3-bucket {bucket}: {problem}")]
+    Bucket {
+        /// As it was given.
+        bucket: String,
+        /// Why not.
+        problem: String,
+    },
     /// The metrics cannot be set up.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
     /// The conversation over stdin and stdout failed.
     #[error("stdio: {0}")]
     Stdio(String),
+}
+
+/// The bucket of the heaps, if they are in one. One that does not answer may do so later.
+async fn bucket(args: &Args) -> Result<Option<Place>, ServeError> {
+    let Some(bucket) = &args.s3_bucket else { return Ok(None) };
+    let failed = |problem| ServeError::Bucket { bucket: bucket.clone(), problem };
+    let place = Place::from_env(bucket).map_err(failed)?;
+    if let Some(problem) = place.check().await.map_err(failed)? {
+        tracing::warn!(bucket, problem, "the bucket of the heaps does not answer");
+    }
+    Ok(Some(place))
 }
 
 /// Runs the server until a signal, or until stdin ends where that is the transport.
@@ -158,8 +178,11 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     if keeps {
         prepare_state(&heaps_path, heaps_flag)?;
     }
+    let bucket = if keeps { bucket(&args).await? } else { None };
     let node = if keeps { start_node(&args).await? } else { None };
-    let heaps = node.clone().map(|node| Heaps::new(node, heaps_path));
+    let cache_bytes = args.cache_max_mb * 1024 * 1024;
+    let places = Places { directory: heaps_path, bucket, cache_bytes };
+    let heaps = node.clone().map(|node| Heaps::new(node, places));
 
     let drain = Duration::from_secs(args.drain_timeout);
     let metrics = metrics::install().map_err(|error| ServeError::Metrics(error.to_string()))?;

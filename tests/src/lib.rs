@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod bucket;
 pub mod cluster;
 pub mod history;
 pub mod steps;
@@ -123,6 +124,15 @@ impl Server {
 
     /// Starts it through another program and waits until it answers at all.
     pub async fn launch_by(launcher: &[&str], flags: &[&str]) -> Self {
+        Self::launch_in(launcher, &[], flags).await
+    }
+
+    /// The same, with more in its environment.
+    pub async fn launch_in(
+        launcher: &[&str],
+        environment: &[(&str, String)],
+        flags: &[&str],
+    ) -> Self {
         let state = tempfile::tempdir().unwrap();
         let port = free_port();
         let program = binary("mcp-v8");
@@ -135,6 +145,7 @@ impl Server {
             .arg(format!("--session-db-path={}", state.path().display()))
             .args(flags)
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "error".to_owned()))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         let child = command.spawn().unwrap();
         let url = format!("http://127.0.0.1:{port}");
@@ -145,8 +156,18 @@ impl Server {
 
     /// Kills it, starts it again as it was started, and waits until it is ready.
     pub async fn crash_and_restart(&mut self) {
+        self.crash();
+        self.restart().await;
+    }
+
+    /// Kills it.
+    pub fn crash(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts it again as it was started, and waits until it is ready.
+    pub async fn restart(&mut self) {
         self.child = self.command.spawn().unwrap();
         until("the server to be ready again", || async {
             (self.status("/readyz").await == Some(StatusCode::OK)).then_some(())

@@ -14,7 +14,8 @@ use crate::executions::{KeepHeaps, check_session};
 use crate::limits::{
     CONCURRENT_EXECUTIONS_MAX, CONSOLE_BYTES_DEFAULT, CONSOLE_BYTES_MAX, CONSOLE_BYTES_MIN,
     DRAIN_SECS_DEFAULT, DRAIN_SECS_MAX, EXECUTION_TIMEOUT_SECS_DEFAULT, EXECUTION_TIMEOUT_SECS_MAX,
-    EXECUTION_TIMEOUT_SECS_MIN, HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
+    EXECUTION_TIMEOUT_SECS_MIN, HEAP_CACHE_MB_DEFAULT, HEAP_CACHE_MB_MAX, HEAP_CACHE_MB_MIN,
+    HEAP_MB_DEFAULT, HEAP_MB_MAX, HEAP_MB_MIN,
 };
 use crate::pool::Processes;
 use crate::pool::sandbox::Mode;
@@ -143,8 +144,9 @@ pub struct Args {
     )]
     pub session_db_path: PathBuf,
 
-    /// Whether scripts leave heaps, for sessions and for going back. `dir`: every script does; `none`:
-    /// none does, and there are no sessions [default: those do that name a session, a heap or tags]
+    /// Whether scripts leave heaps, for sessions and for going back. `dir`: every script does; `s3`: as
+    /// well, and they are in --s3-bucket; `none`: none does, and there are no sessions [default: those
+    /// do that name a session, a heap or tags]
     #[arg(long, value_enum, help_heading = STORAGE)]
     pub heap_store: Option<HeapStore>,
 
@@ -152,6 +154,22 @@ pub struct Args {
     /// --session-db-path]
     #[arg(long, value_name = "DIR", help_heading = STORAGE)]
     pub heap_dir: Option<PathBuf>,
+
+    /// With --heap-store=s3: the bucket, or BUCKET/PREFIX, the same at every node. Credentials, region
+    /// and endpoint are taken from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and
+    /// AWS_ENDPOINT_URL
+    #[arg(long, value_name = "BUCKET", help_heading = STORAGE)]
+    pub s3_bucket: Option<String>,
+
+    /// With --heap-store=s3: directory of the heaps that this node has left or fetched last
+    #[arg(long, value_name = "DIR", help_heading = STORAGE, conflicts_with_all = ["heap_dir", "directory_path"])]
+    pub cache_dir: Option<PathBuf>,
+
+    /// With --heap-store=s3: MiB of heaps that stay on this node's disk
+    #[arg(long, value_name = "MIB", default_value_t = HEAP_CACHE_MB_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(HEAP_CACHE_MB_MIN..=HEAP_CACHE_MB_MAX),
+          help_heading = STORAGE)]
+    pub cache_max_mb: u64,
 
     /// The same as --heap-store=dir with --heap-dir=DIR
     #[arg(long, value_name = "DIR", help_heading = STORAGE, conflicts_with = "heap_dir")]
@@ -251,8 +269,7 @@ pub enum HeapStore {
     None,
     /// Every script does.
     Dir,
-    /// In an S3 bucket.
-    #[value(hide = true)]
+    /// Every script does, in an S3 bucket.
     S3,
 }
 
@@ -443,7 +460,14 @@ impl Args {
     fn check_heaps(&self) -> Result<(), String> {
         let dir = self.heap_dir.is_some() || self.directory_path.is_some();
         let flag = if self.heap_dir.is_some() { "--heap-dir" } else { "--directory-path" };
-        if self.stateless && (dir || self.heap_store == Some(HeapStore::Dir)) {
+        let s3 = self.heap_store == Some(HeapStore::S3);
+        if s3 && self.s3_bucket.is_none() {
+            return Err("--heap-store=s3 needs --s3-bucket".to_owned());
+        }
+        if !s3 && (self.s3_bucket.is_some() || self.cache_dir.is_some()) {
+            return Err("--s3-bucket and --cache-dir go with --heap-store=s3".to_owned());
+        }
+        if self.stateless && (dir || s3 || self.heap_store == Some(HeapStore::Dir)) {
             return Err("--stateless keeps nothing, and so no heaps: leave out --heap-store, \
                         --heap-dir and --directory-path, or --stateless"
                 .to_owned());
@@ -489,11 +513,14 @@ impl Args {
 
     /// The directory of this node's heaps, and the flag that names it.
     pub fn heaps_path(&self) -> (PathBuf, &'static str) {
-        let (parent, flag) = match (&self.heap_dir, &self.directory_path) {
-            (Some(dir), _) => (dir.clone(), "heap-dir"),
-            (None, Some(dir)) => (dir.clone(), "directory-path"),
-            (None, None) => (self.session_db_path.join("heaps"), "session-db-path"),
-        };
+        let given = [
+            (&self.heap_dir, "heap-dir"),
+            (&self.directory_path, "directory-path"),
+            (&self.cache_dir, "cache-dir"),
+        ];
+        let given = given.into_iter().find_map(|(dir, flag)| dir.clone().map(|dir| (dir, flag)));
+        let (parent, flag) =
+            given.unwrap_or_else(|| (self.session_db_path.join("heaps"), "session-db-path"));
         (parent.join(&self.node_id), flag)
     }
 

@@ -17,7 +17,6 @@ pub struct Flag {
     what: &'static str,
 }
 
-const S3: &str = "heaps in S3";
 const ACCESS: &str = "bearer token authentication";
 const POLICIES: &str = "policies and fetch";
 const MODULES: &str = "external modules";
@@ -27,8 +26,6 @@ const FILES: &str = "file storage for scripts";
 
 /// All of them.
 pub const FLAGS: &[Flag] = &[
-    Flag { long: "s3-bucket", what: S3 },
-    Flag { long: "cache-dir", what: S3 },
     Flag { long: "jwks-url", what: ACCESS },
     Flag { long: "policies-json", what: POLICIES },
     Flag { long: "fetch-header", what: POLICIES },
@@ -88,14 +85,6 @@ pub fn check(command: &mut clap::Command, matches: &ArgMatches) -> Result<(), cl
         let message = format!(
             "--{long} is not supported yet: {what} will come with a later release. \
              Leave it out to run without"
-        );
-        return Err(command.error(ErrorKind::InvalidValue, message));
-    }
-    let heap_store = matches.get_one::<super::args::HeapStore>("heap_store");
-    if heap_store == Some(&super::args::HeapStore::S3) {
-        let message = format!(
-            "--heap-store=s3 is not supported yet: {S3} will come with a later release. Use \
-             --heap-store=dir"
         );
         return Err(command.error(ErrorKind::InvalidValue, message));
     }

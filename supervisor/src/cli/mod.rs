@@ -98,6 +98,7 @@ mod tests {
             ("max-concurrent-executions", ["1", "1024"], ["0", "1025"]),
             ("console-bytes-max", ["1024", "16777216"], ["1023", "16777217"]),
             ("drain-timeout", ["0", "300"], ["-1", "301"]),
+            ("cache-max-mb", ["64", "1048576"], ["63", "1048577"]),
         ] {
             for value in at {
                 assert!(parse_words(&[&format!("--{flag}={value}")]).is_ok(), "{flag}={value}");
@@ -153,7 +154,7 @@ mod tests {
             }
         }
         let error = parse_words(&["--heap-store=s3"]).unwrap_err().to_string();
-        assert!(error.contains("not supported yet"), "{error}");
+        assert!(error.contains("needs --s3-bucket"), "{error}");
         assert!(parse_words(&["--heap-store=none", "--stateless"]).is_ok());
     }
 

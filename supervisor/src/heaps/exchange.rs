@@ -5,6 +5,8 @@
 //!   voters, of both memberships while one takes the place of the other. The nodes that are not waited
 //!   for go on taking it.
 //! * [`Exchange::fetch`] brings a heap and all it stands on from whoever has it, once however many ask.
+//! * Where there is a [bucket](super::bucket), that takes the place of the majority, and is asked before
+//!   other nodes are.
 //! * What comes from another node is proven before it is kept ([`super::store`]); no more than
 //!   [`HEAP_COPY_BYTES_MAX`] bytes of it are in memory at once.
 
@@ -22,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::HeapId;
+use super::bucket::{Bucket, BucketError};
 use super::store::{Copied, HeapStore, StoreError};
 use crate::limits::{
     HEAP_CALL_MS_MAX, HEAP_COPY_BYTES_MAX, HEAP_DEPTH_MAX, HEAP_FILE_BYTES_MAX,
@@ -79,6 +82,9 @@ pub enum ExchangeError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
 }
 
 /// The heaps of this node and of the others. Cheap to clone.
@@ -91,6 +97,7 @@ pub struct Exchange {
 struct Inner {
     node: Node,
     store: HeapStore,
+    bucket: Option<Bucket>,
     /// Held by who fetches a heap; who comes later waits, and finds it.
     fetching: Mutex<HashMap<HeapId, Weak<tokio::sync::Mutex<()>>>>,
     /// Held by who proves what has arrived.
@@ -101,11 +108,18 @@ struct Inner {
 
 impl Exchange {
     /// Between this node of the cluster and the others.
-    pub fn new(node: Node, store: HeapStore) -> Self {
+    pub fn new(node: Node, store: HeapStore, bucket: Option<Bucket>) -> Self {
         let proving = Semaphore::new(HEAPS_PROVEN_AT_ONCE);
         let spreading = Semaphore::new(HEAPS_SPREAD_AT_ONCE);
         Self {
-            inner: Arc::new(Inner { node, store, fetching: Mutex::default(), proving, spreading }),
+            inner: Arc::new(Inner {
+                node,
+                store,
+                bucket,
+                fetching: Mutex::default(),
+                proving,
+                spreading,
+            }),
         }
     }
 
@@ -114,11 +128,20 @@ impl Exchange {
         &self.inner.store
     }
 
-    /// Brings a heap that is durable here to a majority.
+    /// The bucket.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.inner.bucket.as_ref()
+    }
+
+    /// Brings a heap that is durable here to a majority, or to the bucket.
     ///
     /// # Errors
     /// [`ExchangeError::NoMajority`]: it may be on some of them.
     pub async fn spread(&self, heap: HeapId) -> Result<(), ExchangeError> {
+        if let Some(bucket) = &self.inner.bucket {
+            let _spreading = self.inner.spreading.acquire().await;
+            return Ok(bucket.upload(&self.inner.store, heap).await?);
+        }
         let node = &self.inner.node;
         let mut holders: BTreeSet<NodeId> = node.id().into_iter().collect();
         if node.is_majority(&holders) {
@@ -262,10 +285,16 @@ impl Inner {
         if self.store.has(heap).await? {
             return Ok(None);
         }
+        let mut problems = Vec::new();
+        if let Some(bucket) = &self.bucket {
+            match bucket.download(&self.store, heap, &self.proving).await {
+                Ok(parent) => return Ok(parent),
+                Err(problem) => problems.push(problem.to_string()),
+            }
+        }
         let mut names = self.node.others();
         // Stable: the others in their order.
         names.sort_by_key(|name| Some(name.as_str()) != first);
-        let mut problems = Vec::new();
         for name in names {
             match self.fetch_from(heap, &name).await {
                 Ok(parent) => return Ok(parent),

@@ -20,12 +20,14 @@ use futures_util::future::BoxFuture;
 use mcp_v8_cluster::command::{Command, FoundHeaps};
 use mcp_v8_cluster::hex;
 use mcp_v8_cluster::node::{Application, Node};
-use mcp_v8_cluster::state::{Change, StateError, named};
+use mcp_v8_cluster::state::{Change, StateError, named, nodes};
 use rustix::fs::{FlockOperation, flock};
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
+use super::bucket::{Bucket, BucketError, Place};
+use super::cached;
 use super::exchange::{Exchange, ExchangeError};
 use super::key::NoEntropy;
 use super::store::{HeapStore, Kept, StoreError};
@@ -61,10 +63,27 @@ pub enum HeapsError {
     Exchange(#[from] ExchangeError),
 }
 
+impl From<BucketError> for HeapsError {
+    fn from(error: BucketError) -> Self {
+        Self::Exchange(error.into())
+    }
+}
+
 impl From<StoreError> for HeapsError {
     fn from(error: StoreError) -> Self {
         Self::Exchange(error.into())
     }
+}
+
+/// Where heaps are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The directory of this node, which is made when it is needed.
+    pub directory: PathBuf,
+    /// The bucket that all nodes share, if the directory only holds what was stored or fetched last.
+    pub bucket: Option<Place>,
+    /// With a bucket: bytes of heaps that stay in the directory.
+    pub cache_bytes: u64,
 }
 
 /// The heaps of this node. Cheap to clone.
@@ -76,7 +95,7 @@ pub struct Heaps {
 #[derive(Debug)]
 struct Inner {
     node: Node,
-    path: PathBuf,
+    places: Places,
     opened: OnceCell<Opened>,
     begun: Instant,
 }
@@ -89,11 +108,10 @@ struct Opened {
 }
 
 impl Heaps {
-    /// In a directory, which is made when it is needed.
-    pub fn new(node: Node, path: PathBuf) -> Self {
-        Self {
-            inner: Arc::new(Inner { node, path, opened: OnceCell::new(), begun: Instant::now() }),
-        }
+    /// In these places.
+    pub fn new(node: Node, places: Places) -> Self {
+        let (opened, begun) = (OnceCell::new(), Instant::now());
+        Self { inner: Arc::new(Inner { node, places, opened, begun }) }
     }
 
     /// The heaps, made if the cluster has none yet.
@@ -129,7 +147,15 @@ impl Heaps {
     }
 
     async fn open(&self, key: [u8; 32]) -> Result<Opened, HeapsError> {
-        let Inner { node, path, .. } = &*self.inner;
+        let Inner { node, places: Places { directory: path, bucket, .. }, .. } = &*self.inner;
+        let bucket = match bucket {
+            None => None,
+            Some(place) => {
+                let cluster = nodes::cluster(&node.rows())?;
+                let unknown = || HeapsError::Cluster("the cluster has no id yet".to_owned());
+                Some(Bucket::new(place, cluster.ok_or_else(unknown)?))
+            }
+        };
         let (directory, key) = (path.clone(), HeapKey::new(key));
         let opening = tokio::task::spawn_blocking(move || {
             let claim = claim(&directory, &key)?;
@@ -138,7 +164,7 @@ impl Heaps {
         let opened = opening.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         let (claim, store) =
             opened.map_err(|source| HeapsError::Directory { path: path.clone(), source })?;
-        Ok(Opened { exchange: Exchange::new(node.clone(), store), _claim: claim })
+        Ok(Opened { exchange: Exchange::new(node.clone(), store, bucket), _claim: claim })
     }
 
     /// A heap that these engines can restore.
@@ -260,6 +286,13 @@ impl Heaps {
         }
         let exchange = self.opened().await?;
         let store = exchange.store();
+        let old = SystemTime::now().checked_sub(HEAP_GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
+        let sweeps = self.inner.begun.elapsed() >= HEAP_SWEEP_AFTER;
+        if let Some(bucket) = exchange.bucket() {
+            let cache_bytes = self.inner.places.cache_bytes;
+            cached::look_after(node, store, bucket, cache_bytes, old, sweeps).await?;
+            return Ok(true);
+        }
         // What is here first, and then what is named: a heap that comes in between is one too many
         // here, and too young to go.
         let here = store.list().await?;
@@ -277,10 +310,9 @@ impl Heaps {
                 Err(error) => problem = Some(error),
             }
         }
-        let old = SystemTime::now().checked_sub(HEAP_GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
         let missing = named.difference(&files).count() - fetched;
         metrics::heaps_stored(&here, missing);
-        let removed = match self.inner.begun.elapsed() >= HEAP_SWEEP_AFTER {
+        let removed = match sweeps {
             true => store.sweep(here, named, old, HEAP_GRACE).await?,
             false => 0,
         };

@@ -10,6 +10,8 @@
 //! * A heap is named by the SHA-256 of its bytes.
 
 pub mod blob;
+pub mod bucket;
+mod cached;
 pub mod exchange;
 mod file;
 mod keeper;
@@ -24,7 +26,7 @@ use mcp_v8_protocol::HeapEngine;
 
 pub use self::blob::{BlobError, HEADER_BYTES, Header};
 pub use self::file::{FileError, HeapFile, HeapSink, Mapped};
-pub use self::keeper::{Heaps, HeapsError};
+pub use self::keeper::{Heaps, HeapsError, Places};
 pub use self::key::HeapKey;
 
 /// The name of a heap: the SHA-256 of its bytes.

@@ -81,7 +81,7 @@ async fn spread(ledger: &Ledger, left: &Left, stored_now: bool) -> Result<(), Er
             false => ledger.heaps.spread(HeapId(hash)).await,
         };
         spread.map_err(|error| {
-            let message = format!("{what} cannot be stored on a majority of the nodes: {error}");
+            let message = format!("{what} cannot be made durable: {error}");
             ErrorDetail::new(kind, message)
         })?;
     }

@@ -102,6 +102,15 @@ impl HeapStore {
         .await
     }
 
+    /// What a heap stands on, by the beginning of its file; nothing of it is proven.
+    ///
+    /// # Errors
+    /// [`StoreError::Format`].
+    pub fn parent_in(&self, id: HeapId, begin: &[u8]) -> Result<Option<HeapId>, StoreError> {
+        let head = Head::decode(begin).map_err(|error| StoreError::Format { heap: id, error })?;
+        Ok(head.parent)
+    }
+
     /// Begins to take a heap's file from another node.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ fn engines() -> Engines {
 }
 
 /// Step `n` of a session: noise that stays, and a number that changes.
-fn step(n: u32) -> Heap {
+pub(in crate::heaps) fn step(n: u32) -> Heap {
     let mut state = 88_172_645_463_325_252_u64;
     let mut bytes: Vec<u8> = (0..100_000)
         .map(|_| {

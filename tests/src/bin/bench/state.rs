@@ -214,7 +214,7 @@ async fn soak(sessions: usize, steps: usize) {
     let wall = begun.elapsed();
     let total = done.load(Ordering::Relaxed);
     println!(
-        "| sessions | steps each | nodes killed | steps lost | steps/s | counters exact | bytes per step and node | files that nothing names |"
+        "| sessions | steps each | nodes killed | steps lost | steps/s | counters exact | bytes per heap and node | files that nothing names |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     let mut named = HashSet::new();
