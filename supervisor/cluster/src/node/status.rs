@@ -74,7 +74,7 @@ pub struct MemberStatus {
     pub address: String,
     /// Its disk, once it was met.
     pub storage_id: Option<Uuid>,
-    /// Whether it votes.
+    /// Whether it votes, and the change that made it a voter is committed.
     pub voter: bool,
     /// Entries it lacks; on the leader only.
     pub lag: Option<u64>,
@@ -117,6 +117,7 @@ impl Node {
         let metrics = raft.metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
         let voters: Vec<_> = membership.voter_ids().collect();
+        let settled = self.inner.machine.settled_voters();
         status.role = match metrics.state {
             ServerState::Leader => "Leader",
             ServerState::Candidate => "Candidate",
@@ -138,7 +139,7 @@ impl Node {
         status.member = !voters.is_empty();
         status.peers.clear();
         for (id, member) in membership.nodes() {
-            let voter = voters.contains(id);
+            let voter = settled.contains(id);
             if id != raft.node_id() {
                 status.peers.push(member.address.clone());
             }

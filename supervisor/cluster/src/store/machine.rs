@@ -8,6 +8,7 @@
 //! * A snapshot is loaded into a tree of its own, which takes the place of the present one at once:
 //!   nobody sees a part of it, and an interrupted one leaves everything as it was.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use super::{Inner, io_error};
 use crate::codec::{decode, encode};
 use crate::limits::{APPLY_ENTRIES_MAX, SNAPSHOT_ROWS_PER_LOCK};
 use crate::state::{Change, Transaction, apply};
-use crate::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types};
+use crate::types::{Entry, LogId, NodeId, SnapshotMeta, StoredMembership, Types};
 
 /// Prefix of the rows that say where the state machine stands; no part of the replicated state.
 pub const OWN_ROWS: &[u8] = b"\0";
@@ -54,6 +55,8 @@ pub struct Machine {
     /// Held while rows change and while somebody reads some of all of them.
     shared: Arc<Mutex<Shared>>,
     applied: watch::Sender<u64>,
+    /// The last membership that is applied, for those who may not wait for `shared`.
+    membership: watch::Sender<StoredMembership>,
 }
 
 #[derive(Default)]
@@ -74,8 +77,13 @@ impl std::fmt::Debug for Machine {
 impl Machine {
     /// Opens the state machine, or makes it again from the latest snapshot when it is damaged.
     pub(super) fn open(store: Arc<Inner>, observer: Arc<dyn Observer>) -> Result<Self, String> {
-        let machine =
-            Self { store, observer, shared: Arc::default(), applied: watch::Sender::new(0) };
+        let machine = Self {
+            store,
+            observer,
+            shared: Arc::default(),
+            applied: watch::Sender::new(0),
+            membership: watch::Sender::default(),
+        };
         let loaded = machine.load().and_then(|position| machine.check_reach(position));
         let position = match loaded {
             Ok(position) => position,
@@ -91,6 +99,7 @@ impl Machine {
 
     fn stand_at(&self, position: Position) {
         let index = position.0.as_ref().map_or(0, |id| id.index());
+        self.membership.send_replace(position.1.clone());
         self.shared.lock().position = position;
         self.applied.send_replace(index);
     }
@@ -204,6 +213,15 @@ impl Machine {
         Ok(())
     }
 
+    /// Who votes whatever happens next: the voters of the last applied membership, and while that
+    /// one passes from some voters to others, those it passes from. A new voter is not among them
+    /// until the whole change is committed; a majority with it may elect nobody before that
+    /// (Ongaro's thesis, 4.3: joint consensus needs the majorities of both).
+    pub fn settled_voters(&self) -> BTreeSet<NodeId> {
+        let membership = self.membership.borrow();
+        membership.membership().get_joint_config().first().cloned().unwrap_or_default()
+    }
+
     /// The index of the last applied entry, as it grows.
     pub fn watch_applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
@@ -238,6 +256,9 @@ impl Machine {
             if let Some(responder) = responder {
                 answers.push((responder, replies));
             }
+        }
+        if let Some(membership) = &membership {
+            self.membership.send_replace(membership.clone());
         }
         let membership = membership.unwrap_or_else(|| shared.position.1.clone());
         let position = (Some(last), membership);

@@ -533,6 +533,28 @@ fn a_database_that_is_just_being_closed_is_waited_for() {
 }
 
 #[test]
+fn a_node_is_said_to_vote_once_the_change_to_its_voters_is_whole() {
+    let voters = |names: &[&str]| names.iter().map(|name| NodeId::founder(name)).collect();
+    let (old, new): (BTreeSet<NodeId>, _) = (voters(&["node1"]), voters(&["node1", "node2"]));
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), "node1").unwrap();
+    let mut machine = store.machine(Arc::new(Deaf)).unwrap();
+    let mut said = vec![machine.settled_voters()];
+    let configs = [vec![old.clone()], vec![old.clone(), new.clone()], vec![new.clone()]];
+    for (index, config) in (0..).zip(configs) {
+        let membership = openraft::Membership::new_with_defaults(config, []);
+        let entry = Entry::new(id(index), openraft::EntryPayload::Membership(membership));
+        let entries = futures_util::stream::iter([Ok((entry, None))]);
+        runtime().block_on(machine.apply(entries)).unwrap();
+        said.push(machine.settled_voters());
+    }
+    assert_eq!(said, [BTreeSet::new(), old.clone(), old, new.clone()]);
+    drop((machine, store));
+    let store = Store::open(dir.path(), "node1").unwrap();
+    assert_eq!(store.machine(Arc::new(Deaf)).unwrap().settled_voters(), new);
+}
+
+#[test]
 fn a_vote_and_a_membership_survive() {
     let dir = tempfile::tempdir().unwrap();
     let vote = openraft::Vote::new(7, NodeId::founder("node2"));
