@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::RequestBuilder;
 
+use crate::cluster::{Cluster, HUB_IP};
 use crate::until_within;
 
 /// The bucket that there is.
@@ -49,6 +50,29 @@ impl S3 {
         })
         .await;
         make_bucket(&server.url).await;
+        server
+    }
+
+    /// The same, where the nodes of a cluster reach it; they have it in their environment.
+    pub async fn beside(cluster: &Cluster) -> Self {
+        const PORT: u16 = 9000;
+        let words = cluster.in_hub_by();
+        let launcher = words.each_ref().map(String::as_str);
+        let server = Self::start(&launcher, HUB_IP, PORT).await;
+        let url = server.url.clone();
+        let made = async move {
+            until_within(Duration::from_secs(60), "the S3 server to listen", || async {
+                tokio::net::TcpStream::connect((HUB_IP, PORT)).await.ok()
+            })
+            .await;
+            make_bucket(&url).await;
+        };
+        cluster.in_hub(made).await;
+        for node in cluster.all() {
+            for (name, value) in server.environment() {
+                cluster.set_env(node, name, &value);
+            }
+        }
         server
     }
 

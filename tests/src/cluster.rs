@@ -145,6 +145,9 @@ fn mac(node: usize) -> String {
     format!("02:00:00:00:00:{node:02x}")
 }
 
+/// Where what runs beside the nodes is reached from them.
+pub const HUB_IP: &str = "10.77.0.254";
+
 /// An address that no node has: what is sent there is lost.
 const NOBODY: &str = "02:00:00:00:00:ff";
 
@@ -272,8 +275,10 @@ impl Cluster {
         ip_batch(None, &commands);
         ip_batch(
             Some(hub),
-            "link set lo up\nlink add br0 type bridge\naddr add 10.77.0.254/24 dev br0\n\
-             link set br0 up\n",
+            &format!(
+                "link set lo up\nlink add br0 type bridge\naddr add {HUB_IP}/24 dev br0\n\
+             link set br0 up\n"
+            ),
         );
         let (mut pairs, mut ports) = (String::new(), String::new());
         for (number, node) in (1..).zip(&self.nodes) {
@@ -540,6 +545,11 @@ impl Cluster {
         task: impl Future<Output = T> + Send + 'static,
     ) -> T {
         self.runtime.as_ref().unwrap().spawn(task).await.unwrap()
+    }
+
+    /// What to put before a program so that it runs where every node is reached, at [`HUB_IP`].
+    pub fn in_hub_by(&self) -> [String; 2] {
+        ["nsenter".to_owned(), format!("--net={NAMESPACES}/{}", self.hub)]
     }
 
     /// Runs something where a node is: what it connects to sees the node's address.

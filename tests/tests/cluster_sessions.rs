@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use mcp_v8_supervisor::failpoints::Point;
+use mcp_v8_tests::bucket::{BUCKET, S3};
 use mcp_v8_tests::cluster::{Cluster, address};
 use mcp_v8_tests::steps::{heap_file, heaps, must_step, step, step_under_key};
 use mcp_v8_tests::{until, until_within};
@@ -177,12 +178,34 @@ async fn p2_a_node_that_is_killed_at_any_point_leaves_the_old_head_or_the_new_on
 /// P2, P7: many sessions while nodes are killed; every counter is exact in the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_every_step_counts_once_while_nodes_are_killed() {
+    every_step_counts_once(&Cluster::start(3).await, |_| ()).await;
+}
+
+/// P7: the same where all keep their heaps in one bucket, and who is killed loses what it had of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_every_step_counts_once_from_one_bucket_while_nodes_and_their_caches_are_lost() {
+    let cluster = Cluster::of(3).await;
+    let _s3 = S3::beside(&cluster).await;
+    cluster.add_flag("--heap-store=s3");
+    cluster.add_flag(&format!("--s3-bucket={BUCKET}"));
+    for node in ALL {
+        cluster.launch(node);
+    }
+    settled(&cluster).await;
+    every_step_counts_once(&cluster, |lost| {
+        std::fs::remove_dir_all(heaps(&cluster, lost)).unwrap();
+    })
+    .await;
+}
+
+/// Sessions step at all nodes while these are killed one after the other, `harm` is done to who was
+/// killed, and it comes back.
+async fn every_step_counts_once(cluster: &Cluster, harm: impl Fn(usize)) {
     const SESSIONS: usize = 12;
     const KILLS: usize = 6;
-    let cluster = Cluster::start(3).await;
     let (killed, steps, lost) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let client = |which: usize| {
-        let (cluster, killed, steps, lost) = (&cluster, &killed, &steps, &lost);
+        let (killed, steps, lost) = (&killed, &steps, &lost);
         async move {
             let session = format!("s{which}");
             let mut nodes = ALL;
@@ -213,6 +236,7 @@ async fn p7_every_step_counts_once_while_nodes_are_killed() {
             until("steps", || async { (steps.get() > before + SESSIONS).then_some(()) }).await;
             let victim = ALL[kill % 3];
             cluster.kill9(victim);
+            harm(victim);
             cluster.up(victim).await;
             cluster.ready(&ALL).await;
             killed.set(kill + 1);
@@ -221,11 +245,11 @@ async fn p7_every_step_counts_once_while_nodes_are_killed() {
     let (counts, ()) = join(join_all((0..SESSIONS).map(client)), killer).await;
     eprintln!("{KILLS} nodes killed during {} steps, {} were lost", steps.get(), lost.get());
     assert!(lost.get() * 10 < steps.get(), "a lost step is the exception");
-    settled(&cluster).await;
+    settled(cluster).await;
     for (which, count) in counts.into_iter().enumerate() {
         let session = format!("s{which}");
-        assert_eq!(entries(&cluster, ALL[which % 3], &session).await.len(), count);
-        let last = must_step(&cluster, ALL[(which + 1) % 3], &session, "n").await;
+        assert_eq!(entries(cluster, ALL[which % 3], &session).await.len(), count);
+        let last = must_step(cluster, ALL[(which + 1) % 3], &session, "n").await;
         assert_eq!(last, count.to_string());
     }
 }
