@@ -81,10 +81,16 @@ async fn p7_sessions_survive_the_loss_of_any_minority_of_disks() {
         let session = format!("s{lost}");
         for n in 0..5 {
             let code = "globalThis.n = (globalThis.n ?? 0) + 1";
-            must_step(&cluster, ALL[n % 3], &session, code).await;
+            // The last one at the node that is lost.
+            must_step(&cluster, ALL[(lost + n + 1) % 3], &session, code).await;
         }
         cluster.kill9(lost);
         cluster.wipe(lost);
+        let others = cluster.all_but(&[lost]);
+        cluster.leader(&others).await;
+        for node in others {
+            assert_eq!(must_step(&cluster, node, &session, "n").await, "5", "it was spread");
+        }
         cluster.up(lost).await;
         settled(&cluster).await;
         assert_eq!(
