@@ -272,6 +272,22 @@ pub const MCP_SESSIONS_MAX: usize = 2048;
 /// idle while it waits.
 pub const MCP_SESSION_IDLE_MAX: Duration = Duration::from_secs(2 * WAIT_SECS_MAX);
 
+/// How often a node looks whether sessions of MCP clients have ended at others.
+pub const MCP_SESSIONS_SWEPT: Duration = Duration::from_secs(10);
+
+/// How often the cluster is told which sessions of MCP clients are used.
+pub const MCP_SESSION_USE_NOTED: Duration = Duration::from_secs(15 * 60);
+
+/// Notifications of cancelled requests that other nodes have told of and that wait; one more is lost,
+/// as a notification may be.
+pub const CANCELLED_WAITING_MAX: usize = 256;
+
+/// Bytes of the reason for which a client cancels a request that other nodes are told.
+pub const CANCELLED_REASON_BYTES_MAX: usize = 512;
+
+/// How long another node has to take that a request is cancelled.
+pub const CANCELLED_TOLD_MAX: Duration = Duration::from_secs(5);
+
 /// Messages waiting in one direction of an SSE session, and requests of one that have no answer yet.
 pub const SSE_QUEUE_DEPTH_MAX: usize = 64;
 

@@ -26,14 +26,14 @@ mod steps;
 mod submit;
 mod wait;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use mcp_v8_cluster::command::Base;
 use mcp_v8_cluster::node::Node;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -41,7 +41,7 @@ pub use self::console::Page;
 pub use self::drain::Drained;
 pub use self::execution::{Execution, Outcome, PageBy, StopCause};
 use self::ledger::{Ledger, Step, Submission};
-pub use self::ledger::{ms, time};
+pub use self::ledger::{RequestCancelled, ms, time};
 use self::model::{ExecutionList, QuarantineList, Status};
 use self::quarantine::{CodeHash, Quarantine};
 pub use self::quarantine::{LiftError, Refusal};
@@ -52,7 +52,9 @@ pub use self::submit::{Bounds, KeepHeaps, Submit, SubmitError, check_range, chec
 pub use self::wait::{CancelOnDrop, Wait};
 use crate::artifacts::Artifacts;
 use crate::heaps::Heaps;
-use crate::limits::{LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STORING_PER_SLOT};
+use crate::limits::{
+    CANCELLED_WAITING_MAX, LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STORING_PER_SLOT,
+};
 use crate::metrics;
 use crate::pool::Pool;
 
@@ -129,6 +131,8 @@ struct Shared {
     hurry: CancellationToken,
     /// Executions that have not ended here.
     active: watch::Sender<usize>,
+    /// Who wants to hear of requests that were cancelled at other nodes.
+    cancelled_elsewhere: OnceLock<mpsc::Sender<RequestCancelled>>,
 }
 
 impl Executions {
@@ -154,10 +158,24 @@ impl Executions {
             draining: AtomicBool::new(false),
             hurry: CancellationToken::new(),
             active: watch::Sender::new(0),
+            cancelled_elsewhere: OnceLock::new(),
         });
         tokio::spawn(dispatch::dispatch(Arc::clone(&shared)));
         ledger::attach(&shared);
         Self { shared }
+    }
+
+    /// Tells all other nodes of a client's request that was cancelled at this one. Returns at once.
+    pub fn tell_cancelled(&self, cancelled: &RequestCancelled) {
+        if let Some(ledger) = &self.shared.ledger {
+            ledger::tell_cancelled(ledger, cancelled);
+        }
+    }
+
+    /// Requests that were cancelled at other nodes, for the first who asks.
+    pub fn cancelled_elsewhere(&self) -> Option<mpsc::Receiver<RequestCancelled>> {
+        let (told, cancelled) = mpsc::channel(CANCELLED_WAITING_MAX);
+        self.shared.cancelled_elsewhere.set(told).is_ok().then_some(cancelled)
     }
 
     /// What scripts have left under names.

@@ -1,28 +1,22 @@
 //! MCP over Streamable HTTP at `/mcp`.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
-use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::Mcp;
+use super::sessions::{Sessions, id_of};
+use super::{Mcp, cancelled};
 use crate::app::SharedApp;
-use crate::limits::{
-    BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSION_IDLE_MAX, MCP_SESSIONS_MAX,
-};
-
-const SESSION_HEADER: &str = "mcp-session-id";
+use crate::http::ApiError;
+use crate::limits::{BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSION_IDLE_MAX};
 
 /// Later revisions have no sessions.
 const LAST_REVISION_WITH_SESSIONS: &str = "2025-11-25";
@@ -30,74 +24,66 @@ const LAST_REVISION_WITH_SESSIONS: &str = "2025-11-25";
 /// The routes. `stop` ends open streams.
 pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
     // Hosts and origins are checked by our own guard, for every route alike.
-    let config = StreamableHttpServerConfig::default()
+    let mut config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
         .disable_allowed_origins()
         .with_max_request_body_bytes(BODY_BYTES_MAX)
-        .with_cancellation_token(stop);
+        .with_cancellation_token(stop.clone());
+    let (node, told) = (app.node.clone(), app.executions.cancelled_elsewhere());
     let handler = Mcp::new(app);
     let mut manager = LocalSessionManager::default();
     manager.session_config.keep_alive = Some(MCP_SESSION_IDLE_MAX);
-    let used = Used { manager: Arc::new(manager), at: Arc::default() };
-    let service =
-        StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(&used.manager), config);
+    let manager = Arc::new(manager);
+    let sessions = Sessions::new(Arc::clone(&manager), node);
+    config.session_store = sessions.store();
+    tokio::spawn(sessions.clone().look_after(stop.clone()));
+    if let Some(told) = told {
+        tokio::spawn(cancelled::take(Arc::clone(&manager), told, stop));
+    }
+    let service = StreamableHttpService::new(move || Ok(handler.clone()), manager, config);
     Router::new()
         .route_service("/mcp", service)
-        .layer(middleware::from_fn_with_state(used, bound_sessions))
+        .layer(middleware::from_fn_with_state(sessions, bound_sessions))
         .layer(middleware::from_fn(mend_answers))
 }
 
-/// When each session was last used. Holds every open one, and forgets the others when it has as many
-/// entries as there may be sessions.
-#[derive(Clone)]
-struct Used {
-    manager: Arc<LocalSessionManager>,
-    at: Arc<Mutex<HashMap<String, Instant>>>,
-}
-
-impl Used {
-    /// Makes room for a session by closing the one that was not used for longest. Its client finds
-    /// it gone (404) and opens another, as the specification has it.
-    async fn make_room(&self) {
-        if self.at.lock().len() < MCP_SESSIONS_MAX {
-            return;
-        }
-        let open: HashSet<_> = self.manager.sessions.read().await.keys().cloned().collect();
-        let oldest = {
-            let mut at = self.at.lock();
-            at.retain(|id, _| open.contains(id.as_str()));
-            open.iter().min_by_key(|id| at.get(&***id).copied()).cloned()
-        };
-        if let Some(oldest) = oldest
-            && open.len() >= MCP_SESSIONS_MAX
-        {
-            // One that has ended in this moment is closed already.
-            let _ = self.manager.close_session(&oldest).await;
-        }
-    }
-}
-
-/// Keeps the number of sessions within its bound. A request without a session id and of a revision
-/// that has sessions can only be the beginning of one.
-async fn bound_sessions(State(used): State<Used>, request: Request, next: Next) -> Response {
+/// Keeps the number of sessions within its bound, and this node's agreeing with the cluster's. A
+/// request without a session id and of a revision that has sessions can only be the beginning of one.
+async fn bound_sessions(
+    State(sessions): State<Sessions>,
+    request: Request,
+    next: Next,
+) -> Response {
     let headers = request.headers();
     let version = headers.get("mcp-protocol-version").and_then(|value| value.to_str().ok());
-    let session = headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok());
-    if let Some(id) = session {
-        if let Some(at) = used.at.lock().get_mut(id) {
-            *at = Instant::now();
+    let session = id_of(headers).map(str::to_owned);
+    let ends = request.method() == Method::DELETE;
+    if let Some(id) = &session {
+        if ends && let Err(problem) = sessions.end(id).await {
+            return unavailable(&problem);
         }
+        sessions.asked(id).await;
     } else if request.method() == Method::POST
         // Revisions are dates, so they compare as text.
         && version.is_none_or(|version| version <= LAST_REVISION_WITH_SESSIONS)
     {
-        used.make_room().await;
+        sessions.make_room().await;
     }
     let response = next.run(request).await;
-    if let Some(id) = response.headers().get(SESSION_HEADER).and_then(|id| id.to_str().ok()) {
-        used.at.lock().insert(id.to_owned(), Instant::now());
+    if let Some(id) = id_of(response.headers())
+        && let Err(problem) = sessions.begun(id).await
+    {
+        return unavailable(&problem);
+    }
+    if let Some(id) = session.filter(|_| !ends && response.status().is_success()) {
+        sessions.used(&id);
     }
     response
+}
+
+fn unavailable(problem: &str) -> Response {
+    let message = format!("unavailable: {problem}");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
 }
 
 /// Two answers of the library that real clients stumble over.

@@ -6,8 +6,10 @@
 //! * What a model can correct comes back as a tool result with `isError`; only an unknown tool,
 //!   resource or method is a protocol error.
 
+mod cancelled;
 pub mod http;
 mod resources;
+mod sessions;
 pub mod sse;
 pub mod stdio;
 pub mod tools;
@@ -15,9 +17,9 @@ pub mod tools;
 use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
-    ServerConfig,
+    CallToolRequestParams, CallToolResponse, CancelledNotificationParam, Implementation,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
@@ -76,6 +78,14 @@ impl ServerHandler for Mcp {
         _: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         resources::read(&self.app, &request.uri).map(Into::into)
+    }
+
+    async fn on_cancelled(
+        &self,
+        cancelled: CancelledNotificationParam,
+        context: NotificationContext<RoleServer>,
+    ) {
+        cancelled::tell_others(&self.app, cancelled, &context.extensions);
     }
 
     async fn on_initialized(&self, _: NotificationContext<RoleServer>) {

@@ -10,6 +10,7 @@
 pub mod artifacts;
 pub mod executions;
 pub mod heaps;
+pub mod mcp;
 pub mod nodes;
 pub mod quarantine;
 pub mod sessions;
@@ -26,6 +27,7 @@ pub use self::executions::{
     Text,
 };
 pub use self::heaps::{DeleteHeapTags, SetHeapTags};
+pub use self::mcp::{CloseMcpSession, ExpireMcpSessions, OpenMcpSession, UseMcpSessions};
 pub use self::nodes::{Found, NodeDown, NodeUp};
 pub use self::quarantine::{ForgetDeaths, WorkerDied};
 pub use self::sessions::{
@@ -76,6 +78,14 @@ pub enum Command {
     CompleteWithArtifacts(CompleteWithArtifacts),
     /// Deletes an artifact.
     DeleteArtifact(DeleteArtifact),
+    /// A client has begun a session.
+    OpenMcpSession(OpenMcpSession),
+    /// Sessions of clients were used.
+    UseMcpSessions(UseMcpSessions),
+    /// A client has ended its session.
+    CloseMcpSession(CloseMcpSession),
+    /// Ends sessions of clients that were not used for long.
+    ExpireMcpSessions(ExpireMcpSessions),
 }
 
 /// The answer to one command, in the order of the commands of an entry.

@@ -105,6 +105,15 @@ fn all() -> Vec<Command> {
             }],
         }),
         Command::DeleteArtifact(DeleteArtifact { id, key: "k".to_owned() }),
+        Command::OpenMcpSession(OpenMcpSession {
+            id,
+            session: "s".to_owned(),
+            client: "{}".to_owned(),
+            at_ms: 10,
+        }),
+        Command::UseMcpSessions(UseMcpSessions { sessions: vec!["s".to_owned()], at_ms: 11 }),
+        Command::CloseMcpSession(CloseMcpSession { session: "s".to_owned() }),
+        Command::ExpireMcpSessions(ExpireMcpSessions { before_ms: 12 }),
     ]
 }
 

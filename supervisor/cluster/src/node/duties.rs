@@ -12,13 +12,15 @@ use super::asking::{post_join, statuses};
 use super::{Node, ProposeError};
 use crate::auth::now_ms;
 use crate::auth::tls::Tls;
-use crate::command::{Command, Expire, Found, NodeDown, NodeUp, Owner, Reassign, Reply};
+use crate::command::{
+    Command, Expire, ExpireMcpSessions, Found, NodeDown, NodeUp, Owner, Reassign, Reply,
+};
 use crate::limits::{
-    EXECUTION_BYTES_DEFAULT, EXECUTION_ROWS_DEFAULT, EXPIRE_AFTER_MS_DEFAULT, FENCE_MS, RENEW_MS,
-    TLS_LOOK_MS,
+    EXECUTION_BYTES_DEFAULT, EXECUTION_ROWS_DEFAULT, EXPIRE_AFTER_MS_DEFAULT, FENCE_MS,
+    MCP_SESSION_KEPT_MS, RENEW_MS, TLS_LOOK_MS,
 };
 use crate::net::message::{Request, Response};
-use crate::state::{executions, nodes};
+use crate::state::{executions, mcp, nodes};
 
 /// How often a node looks whether something is to be done.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
@@ -323,6 +325,10 @@ async fn look(node: &Node, looks: u64) -> Result<(), Failed> {
         let index = node.propose(Command::Expire(expire)).await?.index;
         // Or the next look would count what is gone.
         node.applied_to(index).await?;
+    }
+    let before_ms = now_ms().saturating_sub(MCP_SESSION_KEPT_MS);
+    if mcp::oldest_use_ms(&node.rows())?.is_some_and(|oldest| oldest < before_ms) {
+        node.propose(Command::ExpireMcpSessions(ExpireMcpSessions { before_ms })).await?;
     }
     Ok(())
 }

@@ -197,6 +197,11 @@ fn size(command: &Command) -> usize {
             128 + ended(&left.step.complete) + left.artifacts.iter().map(one).sum::<usize>()
         }
         Command::DeleteArtifact(delete) => 64 + delete.key.len(),
+        Command::OpenMcpSession(open) => 64 + open.session.len() + open.client.len(),
+        Command::UseMcpSessions(uses) => {
+            64 + uses.sessions.iter().map(|session| session.len() + 10).sum::<usize>()
+        }
+        Command::CloseMcpSession(close) => 64 + close.session.len(),
         Command::MoveSession(put) => {
             let other = if let MoveTo::Session(other) = &put.to { other.len() } else { 0 };
             128 + put.session.len() + other
@@ -214,7 +219,8 @@ fn size(command: &Command) -> usize {
         | Command::Cancel(_)
         | Command::ForgetDeaths(_)
         | Command::FoundHeaps(_)
-        | Command::Expire(_) => 256,
+        | Command::Expire(_)
+        | Command::ExpireMcpSessions(_) => 256,
     }
 }
 

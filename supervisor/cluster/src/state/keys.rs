@@ -23,6 +23,8 @@
 //! | `z` hash | a heap that nothing names |
 //! | `g` name | an artifact |
 //! | `x` id | names of the artifacts that an execution has left |
+//! | `i` id | a session of an MCP client |
+//! | `u` time id | it was last used then |
 
 use uuid::Uuid;
 
@@ -65,6 +67,10 @@ pub const HEAP_KEY: &[u8] = b"cheapkey";
 pub const ARTIFACTS: &[u8] = b"g";
 /// How many artifacts there are.
 pub const ARTIFACT_TOTALS: &[u8] = b"cartifacts";
+/// Sessions of MCP clients, in order of their last use.
+pub const MCP_USES: &[u8] = b"u";
+/// How many sessions of MCP clients there are.
+pub const MCP_SESSION_COUNT: &[u8] = b"cmcpsessions";
 /// How many sessions there are.
 pub const SESSION_COUNT: &[u8] = b"csessions";
 /// The cluster's id.
@@ -213,6 +219,18 @@ pub fn artifact(key: &str) -> Vec<u8> {
 /// Names of the artifacts that an execution has left.
 pub fn artifacts_of(id: Uuid) -> Vec<u8> {
     with(b'x', id.as_bytes())
+}
+
+/// A session of an MCP client.
+pub fn mcp_session(id: &str) -> Vec<u8> {
+    with(b'i', id.as_bytes())
+}
+
+/// That it was last used then.
+pub fn mcp_use(used_ms: u64, id: &str) -> Vec<u8> {
+    let mut key = with(MCP_USES[0], &used_ms.to_be_bytes());
+    key.extend_from_slice(id.as_bytes());
+    key
 }
 
 /// That nothing names it.

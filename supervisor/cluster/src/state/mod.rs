@@ -13,6 +13,9 @@ mod artifacts_tests;
 pub mod executions;
 pub mod heaps;
 pub mod keys;
+pub mod mcp;
+#[cfg(test)]
+mod mcp_tests;
 pub mod named;
 pub mod nodes;
 pub mod quarantine;
@@ -248,5 +251,9 @@ pub fn apply(
         Command::DeleteArtifact(delete) => {
             seen::once(state, delete.id, |state| artifacts::delete(state, delete))
         }
+        Command::OpenMcpSession(open) => seen::once(state, open.id, |state| mcp::open(state, open)),
+        Command::UseMcpSessions(uses) => mcp::note(state, uses),
+        Command::CloseMcpSession(close) => mcp::close(state, close),
+        Command::ExpireMcpSessions(expire) => mcp::expire(state, expire),
     }
 }

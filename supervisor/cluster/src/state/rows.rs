@@ -160,3 +160,12 @@ pub struct ArtifactTotals {
     /// Bytes of them.
     pub bytes: u64,
 }
+
+/// A session of an MCP client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpSessionRow {
+    /// The parameters of its `initialize`, as JSON.
+    pub client: String,
+    /// When it was last known to be used, in milliseconds since 1970.
+    pub used_ms: u64,
+}

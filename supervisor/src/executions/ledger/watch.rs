@@ -223,9 +223,20 @@ impl Application for Watcher {
                     return ledger.heaps.answer(&body).await.unwrap_or_default();
                 }
                 let Ok(call) = serde_json::from_slice(&body) else { return Vec::new() };
-                let Call::Output { id, from, wait } = call;
-                // A struct of a text and a flag.
-                serde_json::to_vec(&output(&shared, id, from, wait).await).unwrap_or_default()
+                match call {
+                    Call::Output { id, from, wait } => {
+                        // A struct of a text and a flag.
+                        let output = output(&shared, id, from, wait).await;
+                        serde_json::to_vec(&output).unwrap_or_default()
+                    }
+                    Call::Cancelled(cancelled) => {
+                        if let Some(told) = shared.cancelled_elsewhere.get() {
+                            // A notification may be lost.
+                            let _ = told.try_send(cancelled);
+                        }
+                        Vec::new()
+                    }
+                }
             });
             answering.await.unwrap_or_default()
         })

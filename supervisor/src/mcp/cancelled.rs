@@ -1,0 +1,64 @@
+//! `notifications/cancelled` that come to another node than the request they are about.
+//!
+//! Behind a balancer each message of a session may come to another node. Whoever gets such a
+//! notification tells all others; the one that has the request cancels it, as if it had come there.
+
+use std::sync::Arc;
+
+use rmcp::model::{
+    CancelledNotification, CancelledNotificationParam, ClientJsonRpcMessage, ClientNotification,
+    Extensions,
+};
+use rmcp::transport::streamable_http_server::session::SessionManager;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::sessions::id_of;
+use crate::app::App;
+use crate::executions::RequestCancelled;
+use crate::limits::CANCELLED_REASON_BYTES_MAX;
+
+/// Tells the other nodes of a notification that a client has sent to this one. Returns at once.
+pub(super) fn tell_others(
+    app: &App,
+    cancelled: CancelledNotificationParam,
+    extensions: &Extensions,
+) {
+    // What another node has told comes without a request of HTTP, and goes no further.
+    let Some(parts) = extensions.get::<axum::http::request::Parts>() else { return };
+    let (Some(session), Some(request)) = (id_of(&parts.headers), cancelled.request_id) else {
+        return;
+    };
+    let Ok(request) = serde_json::to_value(request) else { return };
+    let mut reason = cancelled.reason.unwrap_or_default();
+    reason.truncate(reason.floor_char_boundary(CANCELLED_REASON_BYTES_MAX));
+    app.executions.tell_cancelled(&RequestCancelled {
+        session: session.to_owned(),
+        request,
+        reason,
+    });
+}
+
+/// Gives what other nodes tell to the sessions here, until `stop`.
+pub(super) async fn take(
+    manager: Arc<LocalSessionManager>,
+    mut told: mpsc::Receiver<RequestCancelled>,
+    stop: CancellationToken,
+) {
+    while let Some(Some(cancelled)) = stop.run_until_cancelled(told.recv()).await {
+        let id = cancelled.session.into();
+        let Ok(request) = serde_json::from_value(cancelled.request) else { continue };
+        if !manager.has_session(&id).await.unwrap_or_default() {
+            continue;
+        }
+        let params = CancelledNotificationParam::new(Some(request), Some(cancelled.reason));
+        let notification = CancelledNotification::new(params);
+        let message = ClientJsonRpcMessage::notification(
+            ClientNotification::CancelledNotification(notification),
+        );
+        if let Err(error) = manager.accept_message(&id, message).await {
+            tracing::debug!(%error, "a session has ended before a request of it was cancelled");
+        }
+    }
+}

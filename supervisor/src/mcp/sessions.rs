@@ -1,0 +1,288 @@
+//! Sessions of MCP clients that any node of the cluster goes on with.
+//!
+//! # Contract
+//! * A session is in the replicated state before its client has its id. A node that gets a request of a
+//!   session it does not have reads that, as of now, and goes on with it.
+//! * A session that was ended at any node, or was not used for a day, is found nowhere (404): its client
+//!   opens another, as the specification has it.
+//! * What cannot be kept, or ended, is said (503); a session that other nodes do not know is not
+//!   begun.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::http::HeaderMap;
+use mcp_v8_cluster::command::{CloseMcpSession, Command, OpenMcpSession, UseMcpSessions};
+use mcp_v8_cluster::limits::{
+    MCP_CLIENT_BYTES_MAX, MCP_SESSION_ID_BYTES_MAX, MCP_SESSIONS_EXPIRED_PER_COMMAND,
+};
+use mcp_v8_cluster::node::Node;
+use mcp_v8_cluster::state::mcp;
+use parking_lot::Mutex;
+use rmcp::model::{ClientCapabilities, Implementation, InitializeRequestParams};
+use rmcp::transport::streamable_http_server::session::SessionManager;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::session::store::{
+    SessionState, SessionStore, SessionStoreError,
+};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::limits::{MCP_SESSION_USE_NOTED, MCP_SESSIONS_MAX, MCP_SESSIONS_SWEPT};
+
+/// The header that names a session.
+const SESSION_HEADER: &str = "mcp-session-id";
+
+/// The session that a request or an answer names.
+pub(super) fn id_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok())
+}
+
+/// The sessions that are open here, and those of the cluster. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Sessions {
+    manager: Arc<LocalSessionManager>,
+    /// When each session was last used. Holds every open one, and forgets the others when it has as
+    /// many entries as there may be sessions.
+    at: Arc<Mutex<HashMap<String, Instant>>>,
+    kept: Option<Arc<Kept>>,
+}
+
+impl Sessions {
+    /// Kept in the replicated state, where there is one.
+    pub(super) fn new(manager: Arc<LocalSessionManager>, node: Option<Node>) -> Self {
+        let kept = node.map(|node| Arc::new(Kept { node, failed: Mutex::default() }));
+        Self { manager, at: Arc::default(), kept }
+    }
+
+    /// What rmcp is to ask for sessions that are not open here.
+    pub(super) fn store(&self) -> Option<Arc<dyn SessionStore>> {
+        self.kept.clone().map(|kept| kept as Arc<dyn SessionStore>)
+    }
+
+    /// A request of a session has come. One that another node has ended ends here as well.
+    pub(super) async fn asked(&self, id: &str) {
+        if self.kept.as_ref().is_some_and(|kept| kept.has_ended(id)) {
+            self.close_here(id).await;
+        }
+    }
+
+    /// A session has begun.
+    ///
+    /// # Errors
+    /// Why it is not kept; then it is closed again.
+    pub(super) async fn begun(&self, id: &str) -> Result<(), String> {
+        if let Some(problem) = self.kept.as_ref().and_then(|kept| kept.failed.lock().remove(id)) {
+            self.close_here(id).await;
+            return Err(problem);
+        }
+        self.used(id);
+        Ok(())
+    }
+
+    /// A request of a session was answered; the session is open here.
+    pub(super) fn used(&self, id: &str) {
+        self.at.lock().insert(id.to_owned(), Instant::now());
+    }
+
+    /// A client ends its session: at all nodes.
+    ///
+    /// # Errors
+    /// Why it may not have ended.
+    pub(super) async fn end(&self, id: &str) -> Result<(), String> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        if id.len() > MCP_SESSION_ID_BYTES_MAX {
+            // There is none of that name.
+            return Ok(());
+        }
+        let close = CloseMcpSession { session: id.to_owned() };
+        kept.commit(Command::CloseMcpSession(close)).await
+    }
+
+    /// Makes room for a session by closing the one that was not used for longest, here. Its client
+    /// notices nothing where sessions are kept, and opens another elsewhere.
+    pub(super) async fn make_room(&self) {
+        if self.at.lock().len() < MCP_SESSIONS_MAX {
+            return;
+        }
+        let open: HashSet<_> = self.manager.sessions.read().await.keys().cloned().collect();
+        let oldest = {
+            let mut at = self.at.lock();
+            at.retain(|id, _| open.contains(id.as_str()));
+            open.iter().min_by_key(|id| at.get(&***id).copied()).cloned()
+        };
+        if let Some(oldest) = oldest
+            && open.len() >= MCP_SESSIONS_MAX
+        {
+            self.close_here(&oldest).await;
+        }
+    }
+
+    async fn close_here(&self, id: &str) {
+        // One that has ended in this moment is closed already.
+        let _ = self.manager.close_session(&id.into()).await;
+        self.at.lock().remove(id);
+    }
+
+    /// Closes what has ended elsewhere, and notes what is used, until `stop`.
+    pub(super) async fn look_after(self, stop: CancellationToken) {
+        let Some(kept) = self.kept.clone() else { return };
+        let mut look = interval(MCP_SESSIONS_SWEPT);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut noted = Instant::now();
+        while stop.run_until_cancelled(look.tick()).await.is_some() {
+            // Not those that are just beginning.
+            let open: Vec<String> = self.at.lock().keys().cloned().collect();
+            for id in open.iter().filter(|id| kept.has_ended(id)) {
+                self.close_here(id).await;
+            }
+            if noted.elapsed() >= MCP_SESSION_USE_NOTED {
+                let used: Vec<String> = {
+                    let at = self.at.lock();
+                    at.iter().filter(|(_, at)| **at >= noted).map(|(id, _)| id.clone()).collect()
+                };
+                noted = Instant::now();
+                kept.note(used).await;
+            }
+        }
+    }
+}
+
+/// The sessions of the cluster.
+struct Kept {
+    node: Node,
+    /// Those that could not be kept, until their answer is on its way, and why.
+    failed: Mutex<HashMap<String, String>>,
+}
+
+impl Kept {
+    /// Whether a session that was open here has ended in the cluster, as far as this node knows. All
+    /// that are open here were known when they were opened.
+    fn has_ended(&self, id: &str) -> bool {
+        matches!(mcp::session(&self.node.rows(), id), Ok(None))
+    }
+
+    /// Commits a command; this node knows of it when this returns.
+    async fn commit(&self, command: Command) -> Result<(), String> {
+        let proposed = self.node.propose(command).await.map_err(|error| error.to_string())?;
+        self.node.applied_to(proposed.index).await.map_err(|error| error.to_string())
+    }
+
+    async fn open(&self, id: &str, params: &InitializeRequestParams) -> Result<(), String> {
+        let open = OpenMcpSession {
+            id: Uuid::now_v7(),
+            session: id.to_owned(),
+            client: told(params),
+            at_ms: now_ms(),
+        };
+        self.commit(Command::OpenMcpSession(open)).await
+    }
+
+    async fn find(&self, id: &str) -> Result<Option<SessionState>, String> {
+        if id.len() > MCP_SESSION_ID_BYTES_MAX {
+            return Ok(None);
+        }
+        self.node.barrier().await.map_err(|error| error.to_string())?;
+        let row = mcp::session(&self.node.rows(), id).map_err(|error| error.to_string())?;
+        let Some(row) = row else { return Ok(None) };
+        let params = serde_json::from_str(&row.client).map_err(|error| error.to_string())?;
+        Ok(Some(SessionState::new(params)))
+    }
+
+    /// Notes that sessions were used. What fails is noted the next time.
+    async fn note(&self, sessions: Vec<String>) {
+        for some in sessions.chunks(MCP_SESSIONS_EXPIRED_PER_COMMAND) {
+            let uses = UseMcpSessions { sessions: some.to_vec(), at_ms: now_ms() };
+            if let Err(error) = self.node.propose(Command::UseMcpSessions(uses)).await {
+                tracing::warn!(%error, "the use of MCP sessions is not noted");
+            }
+        }
+    }
+}
+
+type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
+
+// As `async_trait` writes it.
+impl SessionStore for Kept {
+    fn load<'a, 'b, 'c>(&'a self, id: &'b str) -> Asked<'c, Option<SessionState>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        Box::pin(async move { self.find(id).await.map_err(Into::into) })
+    }
+
+    fn store<'a, 'b, 'd, 'c>(&'a self, id: &'b str, state: &'d SessionState) -> Asked<'c, ()>
+    where
+        'a: 'c,
+        'b: 'c,
+        'd: 'c,
+        Self: 'c,
+    {
+        Box::pin(async move {
+            let opened = self.open(id, &state.initialize_params).await;
+            if let Err(problem) = &opened {
+                // rmcp goes on all the same; [`Sessions::begun`] does not.
+                self.failed.lock().insert(id.to_owned(), problem.clone());
+            }
+            opened.map_err(Into::into)
+        })
+    }
+
+    fn delete<'a, 'b, 'c>(&'a self, _: &'b str) -> Asked<'c, ()>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        // [`Sessions::end`] has done it, before the answer said so.
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// What is kept of what a client says of itself: everything, or when that is too long, what it takes
+/// to talk to it.
+fn told(params: &InitializeRequestParams) -> String {
+    const NAME_CHARS_MAX: usize = 100;
+    let text = |params: &InitializeRequestParams| serde_json::to_string(params).unwrap_or_default();
+    let whole = text(params);
+    if whole.len() <= MCP_CLIENT_BYTES_MAX {
+        return whole;
+    }
+    let short = |text: &str| text.chars().take(NAME_CHARS_MAX).collect::<String>();
+    let info = &params.client_info;
+    let info = Implementation::new(short(&info.name), short(&info.version));
+    let version = params.protocol_version.clone();
+    let params = InitializeRequestParams::new(ClientCapabilities::default(), info);
+    text(&params.with_protocol_version(version))
+}
+
+fn now_ms() -> u64 {
+    crate::executions::ms(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(name: &str) -> InitializeRequestParams {
+        let info = Implementation::new(name, "1.0");
+        let version = serde_json::from_str("\"2025-06-18\"").unwrap();
+        InitializeRequestParams::new(ClientCapabilities::default(), info)
+            .with_protocol_version(version)
+    }
+
+    #[test]
+    fn what_a_client_says_is_kept_whole_up_to_the_bound_and_short_one_past_it() {
+        let length = |name: usize| told(&params(&"n".repeat(name))).len();
+        let rest = length(1) - 1;
+        assert_eq!(length(MCP_CLIENT_BYTES_MAX - rest), MCP_CLIENT_BYTES_MAX);
+        let short = told(&params(&"n".repeat(MCP_CLIENT_BYTES_MAX - rest + 1)));
+        let read: InitializeRequestParams = serde_json::from_str(&short).unwrap();
+        assert_eq!(read, params(&"n".repeat(100)));
+    }
+}

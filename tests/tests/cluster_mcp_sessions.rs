@@ -1,0 +1,202 @@
+//! Sessions of MCP clients in a cluster, each request at another node, as a balancer sends them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use mcp_v8_tests::cluster::{Cluster, ip};
+use mcp_v8_tests::until;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+
+const ALL: [usize; 3] = [1, 2, 3];
+
+/// How long a request may take: a node may have to find a leader first.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    session: Option<String>,
+    body: String,
+}
+
+impl Answer {
+    /// The JSON-RPC answer in it.
+    fn reply(&self) -> Value {
+        let lines = self.body.lines();
+        let documents = lines.filter_map(|line| {
+            serde_json::from_str::<Value>(line.strip_prefix("data:").unwrap_or(line)).ok()
+        });
+        let mut replies = documents.filter(|document| document["id"].is_number());
+        replies.next().unwrap_or_else(|| panic!("no reply: {self:?}"))
+    }
+}
+
+/// A request at a node.
+async fn send(
+    cluster: &Cluster,
+    method: Method,
+    node: usize,
+    session: Option<&str>,
+    message: Option<Value>,
+) -> Answer {
+    let client = Client::builder().no_proxy().build().unwrap();
+    let request: RequestBuilder = client
+        .request(method, format!("http://{}:3000/mcp", ip(node)))
+        .timeout(ANSWER_MAX)
+        .header("accept", "application/json, text/event-stream");
+    let request = match session {
+        Some(id) => {
+            request.header("mcp-session-id", id).header("mcp-protocol-version", "2025-06-18")
+        }
+        None => request,
+    };
+    let request = message.into_iter().fold(request, |request, message| request.json(&message));
+    cluster
+        .in_hub(async move {
+            let response = request.send().await.unwrap();
+            let header = response.headers().get("mcp-session-id");
+            let session = header.map(|id| id.to_str().unwrap().to_owned());
+            let status = response.status().as_u16();
+            Answer { status, session, body: response.text().await.unwrap() }
+        })
+        .await
+}
+
+async fn post(cluster: &Cluster, node: usize, session: &str, message: Value) -> Answer {
+    send(cluster, Method::POST, node, Some(session), Some(message)).await
+}
+
+/// Begins a session at a node.
+async fn initialize(cluster: &Cluster, node: usize) -> Answer {
+    let params = json!({
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" },
+    });
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
+    send(cluster, Method::POST, node, None, Some(message)).await
+}
+
+async fn begun(cluster: &Cluster, node: usize) -> String {
+    let answer = initialize(cluster, node).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.session.expect("the revision has sessions")
+}
+
+fn initialized() -> Value {
+    json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })
+}
+
+fn run_js(id: u64, code: &str) -> Value {
+    let arguments = json!({ "code": code, "execution_timeout_secs": 120, "wait_secs": 120 });
+    let params = json!({ "name": "run_js", "arguments": arguments });
+    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params })
+}
+
+async fn run(cluster: &Cluster, node: usize, session: &str, id: u64) -> Value {
+    let answer = post(cluster, node, session, run_js(id, "6 * 7")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.reply()["result"]["structuredContent"]["result"].clone()
+}
+
+/// P6: whichever node a request of a session comes to, at once, and when all processes are new.
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_an_mcp_session_goes_on_at_any_node() {
+    let cluster = Cluster::start(3).await;
+    for first in ALL {
+        let session = begun(&cluster, first).await;
+        let others = cluster.all_but(&[first]);
+        let accepted = post(&cluster, others[0], &session, initialized()).await;
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        for (id, node) in (10..).zip([others[1], first, others[0], first]) {
+            assert_eq!(run(&cluster, node, &session, id).await, "42");
+        }
+        // A node whose process is new, too.
+        cluster.kill9(first);
+        cluster.up(first).await;
+        cluster.agreed(&ALL).await;
+        cluster.ready(&ALL).await;
+        for (id, node) in (20..).zip(ALL) {
+            assert_eq!(run(&cluster, node, &session, id).await, "42");
+        }
+    }
+}
+
+/// P6: a notification that a request is cancelled need not come where the request is.
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_request_is_cancelled_through_any_node() {
+    let cluster = Cluster::start(3).await;
+    let session = begun(&cluster, 1).await;
+    for (id, node) in (30..).zip([2, 1]) {
+        let running = post(&cluster, node, &session, run_js(id, "for (;;);"));
+        let cancelling = async {
+            until("the script to run", || async {
+                let list = cluster.get(3, "/api/executions").await.ok()?.body;
+                let executions = list["executions"].as_array()?.clone();
+                executions.iter().any(|execution| execution["status"] == "running").then_some(())
+            })
+            .await;
+            let params = json!({ "requestId": id, "reason": "enough" });
+            let cancelled =
+                json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
+            let accepted = post(&cluster, 3, &session, cancelled).await;
+            assert_eq!(accepted.status, 202, "{accepted:?}");
+            until("the script to be cancelled", || async {
+                let list = cluster.get(3, "/api/executions").await.ok()?.body;
+                let executions = list["executions"].as_array()?.clone();
+                executions.iter().all(|execution| execution["status"] == "cancelled").then_some(())
+            })
+            .await;
+        };
+        tokio::select! {
+            () = cancelling => {}
+            // Nobody answers a request that was cancelled; its stream may end.
+            () = async { running.await; std::future::pending::<()>().await } => {}
+        }
+    }
+    assert_eq!(run(&cluster, 1, &session, 40).await, "42", "the session goes on");
+}
+
+/// A session that its client has ended is found at no node, also where it was open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ended_at_one_node_has_ended_at_all() {
+    let cluster = Cluster::start(3).await;
+    let session = begun(&cluster, 1).await;
+    for (id, node) in (10..).zip(ALL) {
+        assert_eq!(run(&cluster, node, &session, id).await, "42");
+    }
+    let ended = send(&cluster, Method::DELETE, 2, Some(&session), None).await;
+    assert_eq!(ended.status, 204, "{ended:?}");
+    for node in ALL {
+        until(&format!("the session to be gone at node {node}"), || async {
+            let answer = post(&cluster, node, &session, run_js(20, "1")).await;
+            (answer.status == 404).then_some(())
+        })
+        .await;
+    }
+    let unknown = post(&cluster, 1, &"x".repeat(129), run_js(21, "1")).await;
+    assert_eq!(unknown.status, 404, "{unknown:?}");
+}
+
+/// P10: a session that the other nodes would not know is not begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_without_a_majority_no_session_begins_and_that_is_said() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader(&ALL).await;
+    let session = begun(&cluster, leader).await;
+    let others = cluster.all_but(&[leader]);
+    others.iter().for_each(|node| cluster.kill9(*node));
+    let refused = initialize(&cluster, leader).await;
+    assert_eq!((refused.status, &refused.session), (503, &None), "{refused:?}");
+    assert!(refused.body.contains("unavailable: "), "{refused:?}");
+    let ended = send(&cluster, Method::DELETE, leader, Some(&session), None).await;
+    assert_eq!(ended.status, 503, "{ended:?}");
+    for node in &others {
+        cluster.up(*node).await;
+    }
+    cluster.agreed(&ALL).await;
+    cluster.ready(&ALL).await;
+    assert_eq!(run(&cluster, others[0], &session, 50).await, "42");
+}
