@@ -241,6 +241,23 @@ impl Server {
         self.children().into_iter().filter(|pid| is_worker(*pid)).collect()
     }
 
+    /// Waits until nothing runs, and nothing is there but `workers` that are ready, and both templates,
+    /// each with what holds its namespaces. With a sandbox only.
+    pub async fn at_rest(&self, workers: usize) {
+        until("all workers to be ready, and nothing else", || async {
+            let active = self.metric("mcp_v8_executions_active").await;
+            let idle = self.metric("mcp_v8_workers_idle").await;
+            let children = self.children();
+            // A process that has just ended is a zombie for a moment; one that stays is waited for in
+            // vain.
+            let waited_for = !children.iter().any(|pid| is_zombie(*pid));
+            let ready = idle as usize == workers && self.workers().len() == workers;
+            let rests = active == 0.0 && ready && waited_for;
+            (rests && children.len() == workers + 4).then_some(())
+        })
+        .await;
+    }
+
     /// The worker that runs a script which never rests, once it is the only one on a processor.
     pub async fn busy_worker(&self) -> u32 {
         until("one busy worker", || async {

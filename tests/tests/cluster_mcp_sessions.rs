@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use mcp_v8_tests::cluster::{Cluster, ip};
 use mcp_v8_tests::until;
 use reqwest::{Client, Method, RequestBuilder};
@@ -176,8 +177,10 @@ async fn a_session_ended_at_one_node_has_ended_at_all() {
         })
         .await;
     }
-    let unknown = post(&cluster, 1, &"x".repeat(129), run_js(21, "1")).await;
-    assert_eq!(unknown.status, 404, "{unknown:?}");
+    for unknown in ["unknown", &"x".repeat(4096)] {
+        let answer = post(&cluster, 1, unknown, run_js(21, "1")).await;
+        assert_eq!(answer.status, 404, "{answer:?}");
+    }
 }
 
 /// P10: a session that the other nodes would not know is not begun.
@@ -187,7 +190,14 @@ async fn p10_without_a_majority_no_session_begins_and_that_is_said() {
     let leader = cluster.leader(&ALL).await;
     let session = begun(&cluster, leader).await;
     let others = cluster.all_but(&[leader]);
+    let of_another = begun(&cluster, others[0]).await;
     others.iter().for_each(|node| cluster.kill9(*node));
+    // Whether there is such a session cannot be said: 404 would end it for its client.
+    let asked = join_all((60..64).map(|id| post(&cluster, leader, &of_another, run_js(id, "1"))));
+    for answer in asked.await {
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.body.contains("unavailable: "), "{answer:?}");
+    }
     let refused = initialize(&cluster, leader).await;
     assert_eq!((refused.status, &refused.session), (503, &None), "{refused:?}");
     assert!(refused.body.contains("unavailable: "), "{refused:?}");
@@ -199,4 +209,5 @@ async fn p10_without_a_majority_no_session_begins_and_that_is_said() {
     cluster.agreed(&ALL).await;
     cluster.ready(&ALL).await;
     assert_eq!(run(&cluster, others[0], &session, 50).await, "42");
+    assert_eq!(run(&cluster, leader, &of_another, 51).await, "42");
 }

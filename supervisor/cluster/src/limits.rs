@@ -270,11 +270,8 @@ pub const MCP_SESSIONS_KEPT_MAX: u64 = 10_000;
 /// What a session of an MCP client is kept for after its last use, in milliseconds: a day.
 pub const MCP_SESSION_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Bytes of the id of a session of an MCP client.
-pub const MCP_SESSION_ID_BYTES_MAX: usize = 128;
-
 /// Bytes that are kept of what an MCP client says of itself.
 pub const MCP_CLIENT_BYTES_MAX: usize = 4 * 1024;
 
 /// Sessions of MCP clients that one command ends, or notes the use of.
-pub const MCP_SESSIONS_EXPIRED_PER_COMMAND: usize = 256;
+pub const MCP_SESSIONS_PER_COMMAND_MAX: usize = 256;

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use mcp_v8_cluster::hex;
+use mcp_v8_cluster::net::ask::whole;
 use object_store::aws::AmazonS3Builder;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -57,16 +58,8 @@ impl From<object_store::Error> for BucketError {
 }
 
 /// An error and what it came of, without the body of an answer.
-fn in_short(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = inner.source();
-    }
+fn in_short(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = whole(error);
     let line = text.lines().next().unwrap_or_default().trim_end();
     line[..line.floor_char_boundary(crate::limits::PROBLEM_BYTES_MAX)].to_owned()
 }

@@ -31,13 +31,17 @@ pub(super) fn tell_others(
         return;
     };
     let Ok(request) = serde_json::to_value(request) else { return };
-    let mut reason = cancelled.reason.unwrap_or_default();
-    reason.truncate(reason.floor_char_boundary(CANCELLED_REASON_BYTES_MAX));
+    let reason = shortened(cancelled.reason.unwrap_or_default());
     app.executions.tell_cancelled(&RequestCancelled {
         session: session.to_owned(),
         request,
         reason,
     });
+}
+
+fn shortened(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(CANCELLED_REASON_BYTES_MAX));
+    reason
 }
 
 /// Gives what other nodes tell to the sessions here, until `stop`.
@@ -60,5 +64,22 @@ pub(super) async fn take(
         if let Err(error) = manager.accept_message(&id, message).await {
             tracing::debug!(%error, "a session has ended before a request of it was cancelled");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_up_to_the_bound_and_cut_one_past_it() {
+        let reason = |bytes: usize| shortened("r".repeat(bytes)).len();
+        assert_eq!(reason(CANCELLED_REASON_BYTES_MAX), CANCELLED_REASON_BYTES_MAX);
+        assert_eq!(reason(CANCELLED_REASON_BYTES_MAX + 1), CANCELLED_REASON_BYTES_MAX);
+        // Not within a character.
+        assert_eq!(
+            shortened("é".repeat(CANCELLED_REASON_BYTES_MAX)).len(),
+            CANCELLED_REASON_BYTES_MAX
+        );
     }
 }

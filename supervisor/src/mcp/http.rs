@@ -59,22 +59,20 @@ async fn bound_sessions(
     let session = id_of(headers).map(str::to_owned);
     let ends = request.method() == Method::DELETE;
     if let Some(id) = &session {
-        if ends && let Err(problem) = sessions.end(id).await {
+        let known = if ends { sessions.end(id).await } else { sessions.asked(id).await };
+        if let Err(problem) = known {
             return unavailable(&problem);
         }
-        sessions.asked(id).await;
     } else if request.method() == Method::POST
         // Revisions are dates, so they compare as text.
         && version.is_none_or(|version| version <= LAST_REVISION_WITH_SESSIONS)
     {
         sessions.make_room().await;
     }
-    let response = next.run(request).await;
-    if let Some(id) = id_of(response.headers())
-        && let Err(problem) = sessions.begun(id).await
-    {
-        return unavailable(&problem);
-    }
+    let response = match sessions.begin(next.run(request)).await {
+        Ok(response) => response,
+        Err(problem) => return unavailable(&problem),
+    };
     if let Some(id) = session.filter(|_| !ends && response.status().is_success()) {
         sessions.used(&id);
     }

@@ -8,16 +8,16 @@
 //! * What cannot be kept, or ended, is said (503); a session that other nodes do not know is not
 //!   begun.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use axum::http::HeaderMap;
+use axum::response::Response;
 use mcp_v8_cluster::command::{CloseMcpSession, Command, OpenMcpSession, UseMcpSessions};
-use mcp_v8_cluster::limits::{
-    MCP_CLIENT_BYTES_MAX, MCP_SESSION_ID_BYTES_MAX, MCP_SESSIONS_EXPIRED_PER_COMMAND,
-};
+use mcp_v8_cluster::limits::{MCP_CLIENT_BYTES_MAX, MCP_SESSIONS_PER_COMMAND_MAX};
 use mcp_v8_cluster::node::Node;
 use mcp_v8_cluster::state::mcp;
 use parking_lot::Mutex;
@@ -35,6 +35,12 @@ use crate::limits::{MCP_SESSION_USE_NOTED, MCP_SESSIONS_MAX, MCP_SESSIONS_SWEPT}
 
 /// The header that names a session.
 const SESSION_HEADER: &str = "mcp-session-id";
+
+tokio::task_local! {
+    /// Why the session that a request begins is not kept. rmcp asks for that in the midst of its
+    /// answer, and gives the session to its client whatever comes of it.
+    static NOT_KEPT: Cell<Option<String>>;
+}
 
 /// The session that a request or an answer names.
 pub(super) fn id_of(headers: &HeaderMap) -> Option<&str> {
@@ -54,7 +60,7 @@ pub(super) struct Sessions {
 impl Sessions {
     /// Kept in the replicated state, where there is one.
     pub(super) fn new(manager: Arc<LocalSessionManager>, node: Option<Node>) -> Self {
-        let kept = node.map(|node| Arc::new(Kept { node, failed: Mutex::default() }));
+        let kept = node.map(|node| Arc::new(Kept { node }));
         Self { manager, at: Arc::default(), kept }
     }
 
@@ -63,24 +69,40 @@ impl Sessions {
         self.kept.clone().map(|kept| kept as Arc<dyn SessionStore>)
     }
 
-    /// A request of a session has come. One that another node has ended ends here as well.
-    pub(super) async fn asked(&self, id: &str) {
-        if self.kept.as_ref().is_some_and(|kept| kept.has_ended(id)) {
-            self.close_here(id).await;
-        }
-    }
-
-    /// A session has begun.
+    /// A request of a session has come. One that another node has ended ends here as well; what this
+    /// node has to know to go on with one that is not open here, it knows when this returns.
     ///
     /// # Errors
-    /// Why it is not kept; then it is closed again.
-    pub(super) async fn begun(&self, id: &str) -> Result<(), String> {
-        if let Some(problem) = self.kept.as_ref().and_then(|kept| kept.failed.lock().remove(id)) {
-            self.close_here(id).await;
-            return Err(problem);
+    /// Why nobody can say whether there is such a session.
+    pub(super) async fn asked(&self, id: &str) -> Result<(), String> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        if !self.manager.has_session(&id.into()).await.unwrap_or_default() {
+            return kept.catch_up().await;
         }
-        self.used(id);
+        if kept.has_ended(id) {
+            self.close_here(id).await;
+        }
         Ok(())
+    }
+
+    /// Answers a request that may begin a session.
+    ///
+    /// # Errors
+    /// Why the session is not kept; then it is closed again.
+    pub(super) async fn begin(
+        &self,
+        answering: impl Future<Output = Response>,
+    ) -> Result<Response, String> {
+        let answered = async { (answering.await, NOT_KEPT.with(Cell::take)) };
+        let (response, problem) = NOT_KEPT.scope(Cell::default(), answered).await;
+        if let Some(id) = id_of(response.headers()) {
+            if let Some(problem) = problem {
+                self.close_here(id).await;
+                return Err(problem);
+            }
+            self.used(id);
+        }
+        Ok(response)
     }
 
     /// A request of a session was answered; the session is open here.
@@ -94,8 +116,8 @@ impl Sessions {
     /// Why it may not have ended.
     pub(super) async fn end(&self, id: &str) -> Result<(), String> {
         let Some(kept) = &self.kept else { return Ok(()) };
-        if id.len() > MCP_SESSION_ID_BYTES_MAX {
-            // There is none of that name.
+        kept.catch_up().await?;
+        if kept.find(id)?.is_none() {
             return Ok(());
         }
         let close = CloseMcpSession { session: id.to_owned() };
@@ -140,12 +162,17 @@ impl Sessions {
                 self.close_here(id).await;
             }
             if noted.elapsed() >= MCP_SESSION_USE_NOTED {
+                let now = Instant::now();
                 let used: Vec<String> = {
                     let at = self.at.lock();
                     at.iter().filter(|(_, at)| **at >= noted).map(|(id, _)| id.clone()).collect()
                 };
-                noted = Instant::now();
-                kept.note(used).await;
+                match kept.note(&used).await {
+                    Ok(()) => noted = now,
+                    Err(problem) => {
+                        tracing::warn!(problem, "the use of MCP sessions is noted later");
+                    }
+                }
             }
         }
     }
@@ -154,8 +181,6 @@ impl Sessions {
 /// The sessions of the cluster.
 struct Kept {
     node: Node,
-    /// Those that could not be kept, until their answer is on its way, and why.
-    failed: Mutex<HashMap<String, String>>,
 }
 
 impl Kept {
@@ -181,25 +206,27 @@ impl Kept {
         self.commit(Command::OpenMcpSession(open)).await
     }
 
-    async fn find(&self, id: &str) -> Result<Option<SessionState>, String> {
-        if id.len() > MCP_SESSION_ID_BYTES_MAX {
-            return Ok(None);
-        }
-        self.node.barrier().await.map_err(|error| error.to_string())?;
+    /// This node knows all that the cluster knew when this was called.
+    async fn catch_up(&self) -> Result<(), String> {
+        self.node.barrier().await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// What this node knows of a session.
+    fn find(&self, id: &str) -> Result<Option<SessionState>, String> {
         let row = mcp::session(&self.node.rows(), id).map_err(|error| error.to_string())?;
         let Some(row) = row else { return Ok(None) };
         let params = serde_json::from_str(&row.client).map_err(|error| error.to_string())?;
         Ok(Some(SessionState::new(params)))
     }
 
-    /// Notes that sessions were used. What fails is noted the next time.
-    async fn note(&self, sessions: Vec<String>) {
-        for some in sessions.chunks(MCP_SESSIONS_EXPIRED_PER_COMMAND) {
+    /// Notes that sessions were used.
+    async fn note(&self, sessions: &[String]) -> Result<(), String> {
+        for some in sessions.chunks(MCP_SESSIONS_PER_COMMAND_MAX) {
             let uses = UseMcpSessions { sessions: some.to_vec(), at_ms: now_ms() };
-            if let Err(error) = self.node.propose(Command::UseMcpSessions(uses)).await {
-                tracing::warn!(%error, "the use of MCP sessions is not noted");
-            }
+            let proposed = self.node.propose(Command::UseMcpSessions(uses)).await;
+            proposed.map_err(|error| error.to_string())?;
         }
+        Ok(())
     }
 }
 
@@ -213,7 +240,8 @@ impl SessionStore for Kept {
         'b: 'c,
         Self: 'c,
     {
-        Box::pin(async move { self.find(id).await.map_err(Into::into) })
+        // [`Sessions::asked`] has seen to it that this node knows.
+        Box::pin(async move { self.find(id).map_err(Into::into) })
     }
 
     fn store<'a, 'b, 'd, 'c>(&'a self, id: &'b str, state: &'d SessionState) -> Asked<'c, ()>
@@ -226,8 +254,7 @@ impl SessionStore for Kept {
         Box::pin(async move {
             let opened = self.open(id, &state.initialize_params).await;
             if let Err(problem) = &opened {
-                // rmcp goes on all the same; [`Sessions::begun`] does not.
-                self.failed.lock().insert(id.to_owned(), problem.clone());
+                NOT_KEPT.with(|not_kept| not_kept.set(Some(problem.clone())));
             }
             opened.map_err(Into::into)
         })

@@ -55,8 +55,8 @@ impl AskError {
     }
 }
 
-/// An error with what it wraps.
-fn whole(error: &(dyn Error + 'static)) -> String {
+/// An error with what it wraps, each once.
+pub fn whole(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

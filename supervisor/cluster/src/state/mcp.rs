@@ -9,7 +9,7 @@
 use super::rows::McpSessionRow;
 use super::{Rows, StateError, Transaction, keys, read};
 use crate::command::{CloseMcpSession, ExpireMcpSessions, OpenMcpSession, Reply, UseMcpSessions};
-use crate::limits::{MCP_SESSIONS_EXPIRED_PER_COMMAND, MCP_SESSIONS_KEPT_MAX};
+use crate::limits::{MCP_SESSIONS_KEPT_MAX, MCP_SESSIONS_PER_COMMAND_MAX};
 
 /// Begins a session; in the place of those that were not used for longest when there are too many.
 pub fn open(state: &mut Transaction<'_>, open: &OpenMcpSession) -> Result<Reply, StateError> {
@@ -54,7 +54,7 @@ pub fn expire(
     state: &mut Transaction<'_>,
     expire: &ExpireMcpSessions,
 ) -> Result<Reply, StateError> {
-    for (key, _) in state.first(keys::MCP_USES, MCP_SESSIONS_EXPIRED_PER_COMMAND)? {
+    for (key, _) in state.first(keys::MCP_USES, MCP_SESSIONS_PER_COMMAND_MAX)? {
         let (used_ms, session) = used(&key);
         if used_ms >= expire.before_ms {
             break;

@@ -9,7 +9,7 @@ use super::{keys, mcp};
 use crate::command::{
     CloseMcpSession, Command, ExpireMcpSessions, OpenMcpSession, Reply, UseMcpSessions,
 };
-use crate::limits::{MCP_SESSIONS_EXPIRED_PER_COMMAND, MCP_SESSIONS_KEPT_MAX};
+use crate::limits::{MCP_SESSIONS_KEPT_MAX, MCP_SESSIONS_PER_COMMAND_MAX};
 
 fn open(n: u128, session: &str, at_ms: u64) -> Command {
     let (session, client) = (session.to_owned(), format!("client of {session}"));
@@ -75,7 +75,7 @@ fn one_more_than_may_be_takes_the_place_of_the_least_used() {
 #[test]
 fn one_command_ends_so_many_and_no_more() {
     let mut rows = Rows::new();
-    let most = MCP_SESSIONS_EXPIRED_PER_COMMAND;
+    let most = MCP_SESSIONS_PER_COMMAND_MAX;
     let opened: Vec<_> = (0..=most).map(|n| open(n as u128, &n.to_string(), 1)).collect();
     apply_from(&mut rows, 1, &opened);
     one(&mut rows, 10_000, expire(2));
@@ -101,8 +101,8 @@ proptest! {
             let sessions: Vec<_> = (0..6).map(|n| n.to_string()).collect();
             let found = sessions.iter().filter_map(|name| mcp::session(&rows, name).unwrap());
             let found: Vec<_> = found.map(|row| row.used_ms).collect();
-            prop_assert_eq!((uses, found.len() as u64), (uses, mcp::count(&rows).unwrap()));
-            prop_assert_eq!(uses, found.len() as u64);
+            let count = found.len() as u64;
+            prop_assert_eq!((uses, count), (count, mcp::count(&rows).unwrap()));
             prop_assert_eq!(found.into_iter().min(), mcp::oldest_use_ms(&rows).unwrap());
         }
     }

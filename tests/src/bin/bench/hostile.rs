@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mcp_v8_cluster::limits::QUARANTINE_DEATHS;
-use mcp_v8_supervisor::limits::RETAINED_EXECUTIONS_MAX;
+use mcp_v8_supervisor::limits::{IDLE_WORKERS_MAX, RETAINED_EXECUTIONS_MAX};
 use mcp_v8_tests::{
     Server, anonymous_memory_bytes, cpu_seconds, descriptors, signal_process, until,
 };
@@ -218,7 +218,7 @@ struct Target {
 impl Target {
     async fn start(clients: usize) -> Arc<Self> {
         let server = Server::start(&[&format!("--max-concurrent-executions={clients}")]).await;
-        quiet(&server).await;
+        server.at_rest(clients.min(IDLE_WORKERS_MAX)).await;
         Arc::new(Self {
             mark: Mark::new(&server, MARK_BYTES, MARK_TOLERANCE_BYTES),
             server,
@@ -470,21 +470,6 @@ async fn turn(
     Tally { latencies, wall, cpu_secs, hostile }
 }
 
-/// Waits until nothing runs, all that is kept ready is ready, and there are no zombies.
-async fn quiet(server: &Server) {
-    until("all workers to be idle", || async {
-        let active = server.metric("mcp_v8_executions_active").await;
-        let idle = server.metric("mcp_v8_workers_idle").await;
-        let workers = server.workers().len();
-        // And both templates, each with what holds its namespace.
-        let all = workers + 4 == server.children().len();
-        // A process that has just ended is one for a moment; one that stays is waited for in vain.
-        let waited_for = zombies(server).is_empty();
-        (active == 0.0 && idle as usize == workers && all && waited_for).then_some(())
-    })
-    .await;
-}
-
 /// Prints its tables; fails where something was not as it must be.
 pub async fn run(options: &Options) {
     assert_eq!(KINDS.iter().map(|kind| kind.share).sum::<usize>(), 1000);
@@ -500,7 +485,7 @@ pub async fn run(options: &Options) {
     for _ in 0..TURNS {
         alone.add(turn(&peaceful, clients, normal, Attack::Nothing).await);
         mixed.add(turn(&target, clients, each, Attack::Mixed).await);
-        quiet(&target.server).await;
+        target.server.at_rest(options.clients.min(IDLE_WORKERS_MAX)).await;
         seen.push((anonymous_memory_bytes(pid), descriptors(pid), target.server.children().len()));
     }
     let executions = target.normal.load(Ordering::Relaxed) + target.hostile.load(Ordering::Relaxed);
