@@ -107,8 +107,11 @@ fn flags<'a>(args: impl Iterator<Item = &'a Arg>, in_file: bool) -> String {
             meaning,
         ]
     };
-    let rows: Vec<_> = args.map(row).collect();
-    table(&["Flag", "Environment", "Key", "Default", "Meaning"], &rows)
+    let args: Vec<_> = args.collect();
+    let positional = args.iter().all(|arg| arg.get_long().is_none());
+    let rows: Vec<_> = args.into_iter().map(row).collect();
+    let title = if positional { "Argument" } else { "Flag" };
+    table(&[title, "Environment", "Key", "Default", "Meaning"], &rows)
 }
 
 fn describe(command: &Command, above: &str, text: &mut String) {

@@ -15,10 +15,12 @@ pub fn page() -> String {
         text += &format!("\n## `{}`\n", tool.name);
         text += &format!("\n{}\n", tool.description.unwrap_or_default().trim());
         let input = Value::Object((*tool.input_schema).clone());
-        text += &titled("Arguments", &members(&input, &input));
+        text += &titled("Arguments", &members(&input, true));
         if let Some(output) = &tool.output_schema {
             let output = Value::Object((**output).clone());
-            text += &titled("Result", &members(&output, &output));
+            // That a member is always there says nothing to whoever reads it.
+            text += &titled("Result", &members(&output, false));
+            text += &shapes(&output);
         }
     }
     text
@@ -31,8 +33,24 @@ fn titled(title: &str, rows: &[Vec<String>]) -> String {
     }
 }
 
-/// The members of an object; those of objects in it are named with where they are.
-fn members(schema: &Value, root: &Value) -> Vec<Vec<String>> {
+/// What the members of a result are made of.
+fn shapes(schema: &Value) -> String {
+    let mut text = String::new();
+    for (name, shape) in schema["$defs"].as_object().into_iter().flatten() {
+        let words = shape["enum"].as_array().or(shape["oneOf"].as_array());
+        let word = |word: &Value| word.as_str().or(word["const"].as_str()).map(code);
+        let words: Vec<_> = words.into_iter().flatten().filter_map(word).collect();
+        if words.is_empty() {
+            text += &table(&[name, "Type", "Meaning"], &members(shape, false));
+        } else {
+            text += &format!("\n{name}: one of {}.\n", words.join(", "));
+        }
+    }
+    text
+}
+
+/// The members of an object.
+fn members(schema: &Value, says_required: bool) -> Vec<Vec<String>> {
     let empty = Map::new();
     let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
     let properties = schema["properties"].as_object().unwrap_or(&empty);
@@ -40,8 +58,7 @@ fn members(schema: &Value, root: &Value) -> Vec<Vec<String>> {
     for (name, member) in properties {
         let mut meaning = cell(member["description"].as_str().unwrap_or_default());
         meaning += &bounds(member);
-        // What a result always has says nothing to whoever reads it.
-        if required.iter().any(|name_of| name_of == name) && std::ptr::eq(schema, root) {
+        if says_required && required.iter().any(|required| required == name) {
             meaning = format!("{meaning} *Required.*").trim().to_owned();
         }
         rows.push(vec![code(name), kind(member), meaning]);
