@@ -98,9 +98,7 @@ mod tests {
         for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
             assert!(!script.contains(sink), "{sink}");
         }
-        for method in ["POST", "PUT", "DELETE", "PATCH"] {
-            assert!(!script.contains(method), "{method}");
-        }
+        assert!(!script.contains("method"), "what names no method is a GET");
         let urls: Vec<_> = script.match_indices("://").map(|(at, _)| &script[..at]).collect();
         let names_svg = |before: &&str| before.ends_with("http");
         assert!(urls.iter().all(names_svg) && urls.len() == 1, "only the name of SVG: {urls:?}");
