@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::executions::{Drained, Executions};
 use crate::metrics;
+use crate::overview::Overviews;
 use crate::pool::{Health, Pool};
 use crate::sessions::{SessionError, Sessions};
 
@@ -46,6 +47,8 @@ pub struct App {
     pub allow_file: bool,
     /// The session of scripts that name none.
     pub session: Option<String>,
+    /// What the nodes have said of themselves lately.
+    pub overviews: Overviews,
     /// Renders the metrics; absent where nobody asks for them.
     pub metrics: Option<PrometheusHandle>,
 }

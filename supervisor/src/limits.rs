@@ -342,5 +342,8 @@ pub const TEXT_PARTS_AT_ONCE: usize = 16;
 /// How long a node waits for new console text when another asks for it.
 pub const FOLLOW_WAIT: Duration = Duration::from_secs(5);
 
+/// How long what the nodes have said of themselves is shown before they are asked again.
+pub const OVERVIEW_FRESH: Duration = Duration::from_millis(500);
+
 /// How long whoever looks at an execution of another node waits for what it has printed.
 pub const FIRST_LOOK_MAX: Duration = Duration::from_millis(500);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use mcp_v8_supervisor::ask::{self, Ask};
 use mcp_v8_supervisor::cli::{self, Command};
-use mcp_v8_supervisor::{allocator, exec, http, operate, server};
+use mcp_v8_supervisor::{allocator, exec, http, operate, reference, server};
 use tracing_subscriber::EnvFilter;
 
 /// Exit code of a command line or start that failed, as clap uses it.
@@ -47,6 +47,13 @@ fn main() -> ExitCode {
         Some(Command::Executions(args)) => runtime.block_on(ask::run(Ask::Executions(args))),
         Some(Command::Artifacts(args)) => runtime.block_on(ask::run(Ask::Artifacts(args))),
         Some(Command::Cluster(cluster)) => runtime.block_on(operate::run(cluster)),
+        Some(Command::Reference(args)) => match reference::run(&args.directory, args.check) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("mcp-v8: {error}");
+                ExitCode::FAILURE
+            }
+        },
         None => match runtime.block_on(server::run(args)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -33,6 +33,7 @@ use crate::http::{self, Guard};
 use crate::limits::{CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX};
 use crate::mcp;
 use crate::metrics;
+use crate::overview::{self, Overviews};
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
 use crate::sessions::SessionError;
@@ -205,8 +206,10 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         texts,
         allow_file: args.allow_run_js_file,
         session: args.session_id.clone(),
+        overviews: Overviews::default(),
         metrics: Some(metrics.clone()),
     });
+    overview::tell(&app);
     tokio::spawn(async move {
         let mut every = tokio::time::interval(METRICS_UPKEEP);
         loop {

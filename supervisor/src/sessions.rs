@@ -83,6 +83,21 @@ impl SessionList {
     }
 }
 
+/// A session.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SessionInfo {
+    /// Its name.
+    pub session: String,
+    /// The heap it stands at; null while that is empty.
+    pub heap: Option<String>,
+    /// Number of the oldest entry of its history that is kept.
+    pub first_entry: u64,
+    /// Number of the next one.
+    pub next_entry: u64,
+    /// When it was last moved, RFC 3339.
+    pub changed_at: String,
+}
+
 /// One entry of a session's history. Of the fields only those are there that were asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, ToSchema)]
 pub struct Snapshot {
@@ -268,6 +283,24 @@ impl<'a> Sessions<'a> {
         names.truncate(limit);
         let next_cursor = if more { names.last().cloned() } else { None };
         Ok(SessionList { sessions: names, next_cursor })
+    }
+
+    /// Where a session stands.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn session(&self, session: &str) -> Result<SessionInfo, SessionError> {
+        check_session("session", session)?;
+        let name = session.to_owned();
+        let row = self.read(move |rows| sessions::session(rows, &name)).await?;
+        let row = row.ok_or_else(|| SessionError::NoSession(session.to_owned()))?;
+        Ok(SessionInfo {
+            session: session.to_owned(),
+            heap: row.head.map(|heap| HeapId(heap).to_string()),
+            first_entry: row.first_entry,
+            next_entry: row.next_entry,
+            changed_at: rfc3339(time(row.changed_ms)),
+        })
     }
 
     /// The history of a session from entry `cursor` on.

@@ -105,6 +105,13 @@ async fn open_routes_answer(cluster: &Cluster, peer_auth: &str) {
         assert_eq!(cluster.raft_get(node, "/readyz").await.unwrap().status, 200);
         let method = format!("mcp_v8_cluster_peer_auth{{method=\"{peer_auth}\"}}");
         assert_eq!(cluster.metric(node, &method).await, Some(1.0), "{method}");
+        // What the others say of themselves counts as their statuses do.
+        let Answer { body, .. } = cluster.get(node, "/api/cluster").await.unwrap();
+        assert_eq!((&body["node"], &body["peer_auth"]), (&json!(name(node)), &json!(peer_auth)));
+        let nodes = body["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), ALL.len(), "{body}");
+        let told = |node: &Value| node["ready"] == true && node["workers"]["running_max"].is_u64();
+        assert!(nodes.iter().all(told), "{body}");
     }
 }
 

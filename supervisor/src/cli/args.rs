@@ -288,6 +288,20 @@ pub enum Command {
     Artifacts(ArtifactsArgs),
     /// Look at a running cluster and change it, through any of its nodes
     Cluster(ClusterArgs),
+    /// Write the pages of docs/reference
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
+}
+
+/// Options of `mcp-v8 reference`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReferenceArgs {
+    /// Directory of the pages
+    pub directory: PathBuf,
+
+    /// Write nothing: fail where a page is not what would be written
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// Options of `mcp-v8 cluster`.

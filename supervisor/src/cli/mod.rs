@@ -18,7 +18,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
-pub use self::args::{Args, ClusterArgs, ClusterCommand, Command, ExecArgs};
+pub use self::args::{Args, ClusterArgs, ClusterCommand, Command, ExecArgs, ReferenceArgs};
 pub use self::ask::{
     ArtifactsArgs, ArtifactsCommand, ExecutionsArgs, ExecutionsCommand, HeapsArgs, HeapsCommand,
     SessionsArgs, SessionsCommand,

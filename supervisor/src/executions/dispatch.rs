@@ -1,6 +1,7 @@
 //! From the queue to a worker, and from there to the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_protocol::{Job, JobLimits};
@@ -104,7 +105,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
         ScriptEvent::Artifact(artifact) => artifacts.push(artifact),
     };
-    let started = Instant::now();
+    let (started, busy) = (Instant::now(), Busy::begin(&shared.busy));
     let (outcome, kept) = match task {
         None => (worker.run(job, bounds.wall, stop, console).await, None),
         Some(task) => {
@@ -120,6 +121,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
     };
     running.ran = Some(started.elapsed());
+    drop(busy);
     // What failed leaves nothing, nor does what was told to stop.
     let leaves =
         outcome.is_ok() && (kept.is_some() || !artifacts.is_empty()) && !stop.is_cancelled();
@@ -175,6 +177,22 @@ async fn hash_of(code: &Arc<String>, known: Option<CodeHash>) -> CodeHash {
     match known {
         Some(hash) => hash,
         None => CodeHash::of(code).await,
+    }
+}
+
+/// Counts a script as running while a worker has it.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -294,6 +294,8 @@ impl Execution {
             status: inner.status(),
             started_at: rfc3339(self.accepted_at),
             completed_at: inner.end.as_ref().map(|end| rfc3339(end.at)),
+            node: None,
+            session: None,
         }
     }
 

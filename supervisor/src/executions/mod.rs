@@ -26,7 +26,7 @@ mod steps;
 mod submit;
 mod wait;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +42,7 @@ pub use self::drain::Drained;
 pub use self::execution::{Execution, Outcome, PageBy, StopCause};
 use self::ledger::{Ledger, Step, Submission};
 pub use self::ledger::{RequestCancelled, ms, time};
-use self::model::{ExecutionList, QuarantineList, Status};
+use self::model::{ExecutionList, Origin, QuarantineList, Status};
 use self::quarantine::{CodeHash, Quarantine};
 pub use self::quarantine::{LiftError, Refusal};
 use self::queue::{Queue, Queued};
@@ -102,6 +102,19 @@ pub enum LookupError {
     Unavailable(String),
 }
 
+/// How many executions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// A worker has them.
+    pub running: usize,
+    /// As many may run at once.
+    pub running_max: usize,
+    /// They wait for a worker, or for their turn in a session.
+    pub waiting: usize,
+    /// Codes that are refused.
+    pub quarantined: usize,
+}
+
 /// The service. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Executions {
@@ -121,6 +134,8 @@ struct Shared {
     /// Absent where nothing is kept.
     ledger: Option<Ledger>,
     artifacts: Artifacts,
+    /// Scripts that a worker has at the moment.
+    busy: AtomicUsize,
     /// Whether the server stops.
     closing: AtomicBool,
     /// Where a drain on request stands.
@@ -153,6 +168,7 @@ impl Executions {
             slots: Arc::new(Semaphore::new(settings.concurrent_max)),
             storing: Arc::new(Semaphore::new(STORING_PER_SLOT * settings.concurrent_max)),
             ledger: node.map(|(node, heaps)| Ledger::new(node, heaps)),
+            busy: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             drained: watch::Sender::new(Drained::No),
             draining: AtomicBool::new(false),
@@ -292,7 +308,7 @@ impl Executions {
         }
     }
 
-    /// Executions, newest first.
+    /// Executions, newest first; with `details` also which nodes run them and for which sessions.
     ///
     /// # Errors
     /// [`SubmitError::Invalid`] for a `limit` or `cursor` that is not accepted.
@@ -301,6 +317,7 @@ impl Executions {
         &self,
         limit: Option<u64>,
         cursor: Option<&str>,
+        details: bool,
     ) -> Result<ExecutionList, SubmitError> {
         let limit = limit.unwrap_or(LIST_DEFAULT);
         check_range("limit", limit, 1, LIST_MAX, "")?;
@@ -313,7 +330,7 @@ impl Executions {
             })
             .transpose()?;
         if self.shared.ledger.is_some() {
-            return ledger::list(&self.shared, cursor, limit as usize).await;
+            return ledger::list(&self.shared, cursor, limit as usize, details).await;
         }
         let (rows, more) = self.shared.registry.lock().list(cursor, limit as usize);
         let next_cursor = match rows.last() {
@@ -384,6 +401,25 @@ impl Executions {
         }
         tracing::warn!(%hash, "the deaths of a code were forgotten on request");
         Ok(())
+    }
+
+    /// Where an execution comes from; nothing of one that is kept nowhere but here.
+    ///
+    /// # Errors
+    /// [`LookupError::Unavailable`] when that cannot be read.
+    pub fn origin(&self, execution: &Execution) -> Result<Origin, LookupError> {
+        ledger::origin(&self.shared, execution.id())
+    }
+
+    /// How many executions there are at the moment.
+    pub fn load(&self) -> Load {
+        let shared = &self.shared;
+        Load {
+            running: shared.busy.load(Ordering::Relaxed),
+            running_max: shared.settings.concurrent_max,
+            waiting: shared.queue.depth(),
+            quarantined: shared.quarantine.quarantined(SystemTime::now()),
+        }
     }
 
     /// Publishes the gauges.

@@ -240,6 +240,27 @@ pub struct ExecutionSummary {
     pub started_at: String,
     /// When it ended, RFC 3339; null while it runs.
     pub completed_at: Option<String>,
+    /// The node that runs it, or ran it last. With `details` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub node: Option<String>,
+    /// The session it is a step of. With `details` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub session: Option<String>,
+}
+
+/// Where an execution comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Origin {
+    /// The node that runs it, or ran it last; null where executions are not replicated.
+    pub node: Option<String>,
+    /// How often it was given to a node; null where executions are not replicated.
+    pub attempt: Option<u32>,
+    /// The session it is a step of; null without one.
+    pub session: Option<String>,
+    /// The heap it was told to begin with; null where it begins with the session's, or with none.
+    pub from_heap: Option<String>,
 }
 
 /// A list of executions, newest first.

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
 use crate::app::SharedApp;
-use crate::executions::model::{ExecutionInfo, ExecutionList, OutputPage};
+use crate::executions::model::{ExecutionInfo, ExecutionList, Origin, OutputPage};
 use crate::executions::{PageBy, Wait};
 use crate::requests::PageQuery;
 
@@ -26,6 +26,9 @@ pub struct ListQuery {
     limit: Option<u64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Also the node and the session of each. Default false.
+    #[serde(default)]
+    details: bool,
 }
 
 /// List executions, newest first
@@ -38,7 +41,8 @@ pub async fn list(
     query: Params<ListQuery>,
 ) -> Result<Json<ExecutionList>, ApiError> {
     let Query(query) = query?;
-    Ok(Json(app.executions.list(query.limit, query.cursor.as_deref()).await?))
+    let ListQuery { limit, cursor, details } = query;
+    Ok(Json(app.executions.list(limit, cursor.as_deref(), details).await?))
 }
 
 /// Whether to wait.
@@ -50,12 +54,23 @@ pub struct WaitQuery {
     wait: Option<u64>,
 }
 
+/// An execution and where it comes from.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExecutionShown {
+    /// The execution.
+    #[serde(flatten)]
+    info: ExecutionInfo,
+    /// Where it comes from.
+    #[serde(flatten)]
+    origin: Origin,
+}
+
 /// Look at an execution
 #[utoipa::path(
     get, path = "/api/executions/{id}", tag = "executions",
     params(("id" = String, Path, description = "The execution"), WaitQuery),
     responses(
-        (status = 200, body = ExecutionInfo),
+        (status = 200, body = ExecutionShown),
         (status = 400, body = ErrorBody),
         (status = 404, body = ErrorBody),
     )
@@ -64,12 +79,13 @@ pub async fn get(
     State(app): State<SharedApp>,
     id: Id,
     query: Params<WaitQuery>,
-) -> Result<Json<ExecutionInfo>, ApiError> {
+) -> Result<Json<ExecutionShown>, ApiError> {
     let (Path(id), Query(query)) = (id?, query?);
     let wait = Wait::seconds("wait", query.wait.unwrap_or(0))?;
     let execution = app.executions.get(&id).await?;
     wait.until_finished(&app.executions, &execution).await;
-    Ok(Json(execution.info()))
+    let origin = app.executions.origin(&execution)?;
+    Ok(Json(ExecutionShown { info: execution.info(), origin }))
 }
 
 /// Which page to read, and whether to wait for it.

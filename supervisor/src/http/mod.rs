@@ -7,7 +7,9 @@
 
 mod artifacts;
 pub mod body;
+mod cluster;
 pub mod cluster_entrance;
+mod console;
 mod error;
 mod exec;
 mod executions;
@@ -20,6 +22,7 @@ mod quarantine;
 mod raft;
 pub mod serve;
 mod sessions;
+mod workers;
 
 use std::sync::Arc;
 
@@ -55,6 +58,7 @@ use crate::limits::BODY_BYTES_MAX;
         (name = "sessions", description = "State that goes from script to script"),
         (name = "heaps", description = "Stored states and their tags"),
         (name = "artifacts", description = "What scripts leave under names"),
+        (name = "cluster", description = "The nodes and their workers"),
         (name = "quarantine", description = "Code that killed workers"),
         (name = "server", description = "Version, documentation, health"),
     )
@@ -79,8 +83,11 @@ fn documented() -> OpenApiRouter<SharedApp> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
         .routes(routes!(raft::status))
+        .routes(routes!(console::console))
+        .routes(routes!(cluster::view))
+        .routes(routes!(workers::view))
         .routes(routes!(sessions::list))
-        .routes(routes!(sessions::delete))
+        .routes(routes!(sessions::get, sessions::delete))
         .routes(routes!(sessions::snapshots))
         .routes(routes!(sessions::fork))
         .routes(routes!(sessions::reset))
@@ -161,6 +168,9 @@ mod tests {
             "/api/executions/{id}/output",
             "/api/quarantine",
             "/api/sessions",
+            "/api/cluster",
+            "/api/workers",
+            "/console",
             "/api/sessions/{name}/snapshots",
             "/api/heaps/{hash}/tags",
             "/api/artifacts/{key}",

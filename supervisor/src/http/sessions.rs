@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
 use crate::app::SharedApp;
-use crate::sessions::{SessionList, SnapshotList, heap_id};
+use crate::sessions::{SessionInfo, SessionList, SnapshotList, heap_id};
 
 type Name = Result<Path<String>, PathRejection>;
 
@@ -56,6 +56,22 @@ pub async fn list(
 ) -> Result<Json<SessionList>, ApiError> {
     let Query(ListQuery { limit, cursor }) = query?;
     Ok(Json(app.sessions()?.names(limit, cursor).await?))
+}
+
+/// Look at a session
+#[utoipa::path(
+    get, path = "/api/sessions/{name}", tag = "sessions",
+    params(("name" = String, Path, description = "The session")),
+    responses(
+        (status = 200, body = SessionInfo),
+        (status = 400, body = ErrorBody),
+        (status = 404, description = "There is no such session", body = ErrorBody),
+        (status = 503, description = "The cluster has no majority", body = ErrorBody),
+    )
+)]
+pub async fn get(State(app): State<SharedApp>, name: Name) -> Result<Json<SessionInfo>, ApiError> {
+    let Path(name) = name?;
+    Ok(Json(app.sessions()?.session(&name).await?))
 }
 
 /// Which entries of a history to read.

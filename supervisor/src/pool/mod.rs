@@ -27,6 +27,7 @@ mod process;
 pub mod sandbox;
 mod slots;
 mod spawner;
+pub mod state;
 mod talk;
 mod template;
 mod templates;

@@ -7,6 +7,7 @@
 //!   at once while workers do not start at all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mcp_v8_protocol::{Hello, ToWorker, encode};
@@ -30,7 +31,7 @@ type Taker = oneshot::Sender<Worker>;
 
 /// Where workers come from.
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Fork(Box<Templates>),
     Exec(Spawner),
 }
@@ -38,8 +39,10 @@ enum Source {
 /// Workers of one kind.
 #[derive(Debug)]
 pub(super) struct Shared {
-    source: Source,
+    pub(super) source: Source,
     pub(super) breaker: Breaker,
+    /// Workers that are ready and wait for a script.
+    pub(super) idle: AtomicUsize,
     mode: Mode,
     group: Option<Arc<Result<Arc<Group>, GroupError>>>,
     /// What the heaps are written by that its workers restore, once one has started.
@@ -90,6 +93,7 @@ impl Shared {
         let shared = Arc::new(Self {
             source,
             breaker: Breaker::default(),
+            idle: AtomicUsize::new(0),
             mode: settings.sandbox,
             group,
             engines: watch::Sender::new(None),
@@ -168,6 +172,24 @@ async fn slot(shared: Arc<Shared>) {
     stop.run_until_cancelled(keep_one_ready(&shared)).await;
 }
 
+/// Counts a worker as one that waits, while it does.
+struct Idle<'a>(&'a AtomicUsize);
+
+impl<'a> Idle<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        metrics::idle_workers(1.0);
+        Self(count)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        metrics::idle_workers(-1.0);
+    }
+}
+
 async fn keep_one_ready(shared: &Shared) {
     let mut failures = 0;
     loop {
@@ -199,7 +221,7 @@ async fn keep_one_ready(shared: &Shared) {
             });
         }
         shared.breaker.started();
-        metrics::idle_workers(1.0);
+        let idle = Idle::begin(&shared.idle);
         let lineage = worker.lineage();
         let taker = tokio::select! {
             biased;
@@ -207,7 +229,7 @@ async fn keep_one_ready(shared: &Shared) {
             () = distrusted(lineage.as_deref()) => Err(None),
             taker = next_taker(shared) => Ok(taker),
         };
-        metrics::idle_workers(-1.0);
+        drop(idle);
         match taker {
             // A sibling ended as an attack may; see `lineage`.
             Err(None) => worker.end().await,

@@ -23,6 +23,7 @@ use super::lineage::{Faults, Lineage};
 use super::process::Process;
 use super::sandbox::{self, Judgement, Mode};
 use super::spawner::Spawned;
+use super::state::TemplateState;
 use super::worker::{Worker, engines_of, name};
 use crate::heaps::Engines;
 use crate::limits::{FORK_DEADLINE, START_DEADLINE, TEMPLATE_AGE_MAX, TEMPLATE_FORKS_MAX};
@@ -173,6 +174,12 @@ impl Template {
         let _ = tokio::time::timeout(FORK_DEADLINE, heard).await;
         self.process.kill();
         self.process.wait().await;
+    }
+
+    /// What there is to see of it.
+    pub fn state(&self, now: Instant, next_ready: bool) -> TemplateState {
+        let age_secs = now.duration_since(self.started).as_secs();
+        TemplateState { age_secs, forks: self.forks, next_ready }
     }
 
     /// Why it should make no more children, if it should not.

@@ -18,6 +18,7 @@ use super::error::StartError;
 use super::lineage::Faults;
 use super::sandbox::Mode;
 use super::spawner::Spawner;
+use super::state::TemplateState;
 use super::template::Template;
 use super::worker::Worker;
 use crate::metrics;
@@ -30,6 +31,8 @@ pub struct Templates {
     faults: Arc<Faults>,
     reapers: TaskTracker,
     state: Mutex<State>,
+    /// What was seen of it last, for those who look while it is in use.
+    seen: parking_lot::Mutex<Option<TemplateState>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +44,14 @@ struct State {
 impl Templates {
     /// Makes none yet.
     pub fn new(spawner: Spawner, mode: Mode, reapers: TaskTracker) -> Self {
-        Self { spawner, mode, faults: Arc::default(), reapers, state: Mutex::default() }
+        Self {
+            spawner,
+            mode,
+            faults: Arc::default(),
+            reapers,
+            state: Mutex::default(),
+            seen: parking_lot::Mutex::default(),
+        }
     }
 
     /// Makes a worker.
@@ -73,6 +83,17 @@ impl Templates {
             state.next = Some(tokio::spawn(self.make()));
         }
         forked
+    }
+
+    /// The template in use, if there is one; as it was a moment ago while it makes a worker.
+    pub fn seen(&self) -> Option<TemplateState> {
+        let mut seen = self.seen.lock();
+        if let Ok(state) = self.state.try_lock() {
+            let next_ready = state.next.as_ref().is_some_and(JoinHandle::is_finished);
+            let current = state.current.as_ref();
+            *seen = current.map(|template| template.state(Instant::now(), next_ready));
+        }
+        *seen
     }
 
     /// Ends both templates, in the background: what tracks the reaping knows when.

@@ -29,6 +29,7 @@ use crate::auth::proof::{self, Asked, Mac, NONCE, Nonce, PROOF, Signed};
 use crate::auth::{Auth, Caller, Reason, Refusal, SCHEME, Secret};
 use crate::hex;
 use crate::limits::{BODY_READ_MS_MAX, STATUS_BYTES_MAX};
+use crate::node::overview::OVERVIEW_PATH;
 use crate::node::{Neighbours, Node, STREAM_PATH};
 
 /// What a route asks of callers.
@@ -44,7 +45,7 @@ enum Class {
 
 fn class(path: &str) -> Class {
     match path {
-        "/raft/status" => Class::Open,
+        "/raft/status" | OVERVIEW_PATH => Class::Open,
         "/raft/join" | "/raft/leave" | "/raft/transfer-leader" | "/raft/drain" | "/raft/backup" => {
             Class::Operator
         }
@@ -245,6 +246,7 @@ mod tests {
     #[test]
     fn a_route_that_nobody_named_is_closed() {
         assert_eq!(class("/raft/status"), Class::Open);
+        assert_eq!(class(OVERVIEW_PATH), Class::Open);
         assert_eq!(class("/raft/join"), Class::Operator);
         assert_eq!(class("/raft/backup"), Class::Operator);
         for path in [STREAM_PATH, "/raft/new", "/raft/status/", "/RAFT/STATUS", "/raft/%73tatus"] {

@@ -1,6 +1,6 @@
 //! The routes of the cluster port.
 //!
-//! `GET /raft/status`, `POST /raft/join`, `POST /raft/leave`, `POST /raft/drain`,
+//! `GET /raft/status`, `GET /raft/overview`, `POST /raft/join`, `POST /raft/leave`, `POST /raft/drain`,
 //! `POST /raft/transfer-leader`,
 //! `GET /raft/backup`, and `GET /raft/stream`, where connections between nodes begin. There is no
 //! route that writes state. Who may use which is decided in [`guard`], before any of them.
@@ -19,6 +19,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::node::overview::{OVERVIEW_PATH, Overview};
 use crate::node::status::Status;
 use crate::node::{JoinBody, MembershipError, Node, STREAM_PATH};
 
@@ -29,6 +30,7 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 pub fn router(node: Node) -> Router {
     Router::new()
         .route("/raft/status", get(status))
+        .route(OVERVIEW_PATH, get(overview))
         .route("/raft/join", post(join))
         .route("/raft/leave", post(leave))
         .route("/raft/transfer-leader", post(transfer))
@@ -43,6 +45,11 @@ pub fn router(node: Node) -> Router {
 /// `GET /raft/status`
 pub async fn status(State(node): State<Node>) -> Json<Status> {
     Json(node.status())
+}
+
+/// `GET /raft/overview`: the same, and what the server above says of itself.
+async fn overview(State(node): State<Node>) -> Json<Overview> {
+    Json(node.overview())
 }
 
 fn refusal(code: StatusCode, problem: impl std::fmt::Display) -> Response {

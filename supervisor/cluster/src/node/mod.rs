@@ -23,6 +23,7 @@ mod lease;
 mod membership;
 mod neighbours;
 mod network;
+pub mod overview;
 mod propose;
 pub mod room;
 pub mod status;
@@ -58,6 +59,7 @@ use self::lease::Leases;
 pub use self::membership::MembershipError;
 pub use self::neighbours::Neighbours;
 use self::network::Network;
+use self::overview::Describe;
 use self::propose::Proposer;
 pub use self::propose::{ProposeError, Proposed};
 use self::troubles::Troubles;
@@ -127,6 +129,8 @@ struct Inner {
     applied: watch::Receiver<u64>,
     /// Epoch of this node, once it is up, and which run of its process that is.
     epoch: watch::Sender<Option<(u64, Uuid)>>,
+    /// How the server above describes itself.
+    describe: OnceLock<Describe>,
     /// Whether this node stops soon: it takes no more executions.
     departing: AtomicBool,
     /// Cancelled when this node goes: it takes no further epoch.
@@ -211,6 +215,7 @@ impl Node {
             machine: machine.clone(),
             backups: Backups::default(),
             application,
+            describe: OnceLock::new(),
             proposer,
             barrier,
             leases: Leases::default(),

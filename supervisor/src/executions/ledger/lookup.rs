@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use mcp_v8_cluster::command::{self, Command, PartKind, Reply};
+use mcp_v8_cluster::command::{self, Base, Command, PartKind, Reply};
 use mcp_v8_cluster::state::rows::ExecutionRow;
 use mcp_v8_cluster::state::{StateError, artifacts, executions as rows, keys, sessions};
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use super::mirror::follow;
 use super::{Ledger, shown, time};
 use crate::executions::execution::{Execution, StopCause};
 use crate::executions::model::{
-    ErrorDetail, ErrorKind, ExecutionList, ExecutionSummary, Status, rfc3339,
+    ErrorDetail, ErrorKind, ExecutionList, ExecutionSummary, Origin, Status, rfc3339,
 };
 use crate::executions::registry::Digest;
 use crate::executions::submit::SubmitError;
@@ -147,11 +147,31 @@ pub(in crate::executions) async fn cancel(
     }
 }
 
+/// Where an execution comes from, as far as that is kept.
+pub(in crate::executions) fn origin(shared: &Shared, id: Uuid) -> Result<Origin, LookupError> {
+    let Some(ledger) = &shared.ledger else { return Ok(Origin::default()) };
+    let unavailable = |error: StateError| LookupError::Unavailable(error.to_string());
+    // It was forgotten in this moment, or its submission is not applied here yet.
+    let Some(row) = ledger.row(id).map_err(unavailable)? else { return Ok(Origin::default()) };
+    let step = sessions::step(&ledger.node.rows(), id).map_err(unavailable)?;
+    let from_heap = match step.as_ref().map(|step| step.base) {
+        Some(Base::Heap(heap)) => Some(HeapId(heap).to_string()),
+        Some(Base::Head) | None => None,
+    };
+    Ok(Origin {
+        node: Some(row.owner.node),
+        attempt: Some(row.attempt),
+        session: step.and_then(|step| step.session),
+        from_heap,
+    })
+}
+
 /// Executions, newest first.
 pub(in crate::executions) async fn list(
     shared: &Arc<Shared>,
     cursor: Option<Uuid>,
     limit: usize,
+    details: bool,
 ) -> Result<ExecutionList, SubmitError> {
     let empty = ExecutionList { executions: Vec::new(), next_cursor: None };
     let Some(ledger) = &shared.ledger else { return Ok(empty) };
@@ -167,7 +187,9 @@ pub(in crate::executions) async fn list(
         let mut read = Vec::new();
         for row in tree.range(first..end).rev().take(limit + 1) {
             let (key, value) = row?;
-            read.push(rows::listed(&key, &value)?);
+            let (id, row) = rows::listed(&key, &value)?;
+            let step = if details { sessions::step(&tree, id)? } else { None };
+            read.push((id, row, step.and_then(|step| step.session)));
         }
         Ok::<_, StateError>(read)
     });
@@ -175,14 +197,16 @@ pub(in crate::executions) async fn list(
     let mut read = read.map_err(|error| unavailable(&error))?;
     let more = read.len() > limit;
     read.truncate(limit);
-    let next_cursor = if more { read.last().map(|(id, _)| id.to_string()) } else { None };
+    let next_cursor = if more { read.last().map(|(id, ..)| id.to_string()) } else { None };
     let executions = read
         .into_iter()
-        .map(|(id, row)| ExecutionSummary {
+        .map(|(id, row, session)| ExecutionSummary {
             execution_id: id.to_string(),
             status: shown(row.status),
             started_at: rfc3339(time(row.accepted_ms)),
             completed_at: row.end.map(|end| rfc3339(time(end.ended_ms))),
+            node: details.then_some(row.owner.node),
+            session,
         })
         .collect();
     Ok(ExecutionList { executions, next_cursor })

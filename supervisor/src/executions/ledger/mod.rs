@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 pub(super) use self::complete::complete;
 pub(super) use self::handover::{give_running, give_waiting};
-pub(super) use self::lookup::{cancel, find, get, list};
+pub(super) use self::lookup::{cancel, find, get, list, origin};
 pub use self::mirror::RequestCancelled;
 pub(super) use self::mirror::tell_cancelled;
 pub(super) use self::quarantine::{died, lift};

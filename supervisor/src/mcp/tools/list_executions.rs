@@ -30,6 +30,6 @@ pub(super) fn definition() -> Tool {
 
 pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
     let Arguments { limit, cursor } = parse(arguments)?;
-    let list = app.executions.list(limit, cursor.as_deref()).await.map_err(refuse)?;
+    let list = app.executions.list(limit, cursor.as_deref(), false).await.map_err(refuse)?;
     Ok(result(&list, false))
 }

@@ -34,8 +34,17 @@ use crate::requests::{json_error, session_of};
 
 /// All tools, in the order in which a client shows them.
 pub fn definitions(app: &App) -> Vec<Tool> {
+    with_description(app.texts.run_js_description.as_deref())
+}
+
+/// All tools as they are unless the operator has other words for them.
+pub fn reference() -> Vec<Tool> {
+    with_description(None)
+}
+
+fn with_description(run_js: Option<&str>) -> Vec<Tool> {
     vec![
-        run_js::definition(app),
+        run_js::definition(run_js),
         get_execution::definition(),
         get_execution_output::definition(),
         cancel_execution::definition(),

@@ -84,9 +84,9 @@ fn default_wait() -> Option<u64> {
     Some(WAIT_SECS_DEFAULT)
 }
 
-pub(super) fn definition(app: &App) -> Tool {
-    let description =
-        app.texts.run_js_description.clone().unwrap_or_else(|| DESCRIPTION.to_owned());
+/// With the operator's description instead of ours, if there is one.
+pub(super) fn definition(description: Option<&str>) -> Tool {
+    let description = description.unwrap_or(DESCRIPTION).to_owned();
     define::<Arguments, RunResult>(NAME, "Run JavaScript or TypeScript", description)
         .with_annotations(
             ToolAnnotations::new().read_only(false).destructive(false).open_world(false),
