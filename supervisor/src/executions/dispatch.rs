@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_protocol::{Job, JobLimits};
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
 
 use super::execution::{Execution, Outcome};
 use super::model::{ErrorDetail, ErrorKind};
@@ -14,6 +15,8 @@ use super::steps::{self, Left};
 use super::{Shared, ledger};
 use crate::failpoints::Point;
 use crate::limits::CPU_GRACE_SECS;
+use crate::metrics;
+use crate::observe::story;
 use crate::pool::{ScriptEvent, TakeError};
 
 /// Console notice after the budget is used up.
@@ -29,7 +32,9 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
         let Ok(slot) = Arc::clone(&shared.slots).acquire_owned().await else { return };
         let queued = shared.queue.next().await;
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move { run(&shared, queued, slot).await });
+        let span = story::span(&queued.execution);
+        let running = async move { run(&shared, queued, slot).await };
+        tokio::spawn(running.instrument(span));
     }
 }
 
@@ -37,6 +42,7 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
 async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
     let Queued { execution, code, hash, bounds, keeps_heap } = queued;
     let stop = execution.stop_token();
+    metrics::queued(execution.taken());
     let mut running = Running {
         shared,
         execution: &execution,
@@ -49,6 +55,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         running.end = Some(Err(refusal.into()));
         return;
     }
+    let preparing_since = Instant::now();
     let preparing = async {
         let unavailable = |TakeError { reason }| {
             let message = format!("worker processes do not start: {reason}");
@@ -74,6 +81,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
             return;
         }
         Some(Err(error)) => {
+            execution.note("prepare", preparing_since, Some(error.kind.as_str()));
             running.end = Some(Err(error));
             return;
         }
@@ -104,6 +112,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
         ScriptEvent::Artifact(artifact) => artifacts.push(artifact),
     };
+    execution.note("prepare", preparing_since, None);
     let started = Instant::now();
     let (outcome, kept) = match task {
         None => (worker.run(job, bounds.wall, stop, console).await, None),
@@ -120,6 +129,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
     };
     running.ran = Some(started.elapsed());
+    execution.note("run", started, outcome.as_ref().err().map(|error| error.kind.as_str()));
     // What failed leaves nothing, nor does what was told to stop.
     let leaves =
         outcome.is_ok() && (kept.is_some() || !artifacts.is_empty()) && !stop.is_cancelled();
@@ -132,7 +142,11 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
         // Another script has the processor meanwhile.
         drop(slot);
-        match steps::keep(shared, kept, artifacts, storing).await {
+        let storing_since = Instant::now();
+        let kept = steps::keep(shared, kept, artifacts, storing).await;
+        let failed = kept.as_ref().err().map(|error| error.kind.as_str());
+        execution.note("store", storing_since, failed);
+        match kept {
             Ok(left) => {
                 running.left = Some(left);
                 outcome

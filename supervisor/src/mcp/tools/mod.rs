@@ -51,6 +51,23 @@ pub fn definitions(app: &App) -> Vec<Tool> {
     ]
 }
 
+/// The names of all tools.
+pub(super) const NAMES: [&str; 13] = [
+    run_js::NAME,
+    get_execution::NAME,
+    get_execution_output::NAME,
+    cancel_execution::NAME,
+    list_executions::NAME,
+    list_sessions::NAME,
+    list_session_snapshots::NAME,
+    get_heap_tags::NAME,
+    set_heap_tags::NAME,
+    delete_heap_tags::NAME,
+    query_heaps_by_tags::NAME,
+    list_artifacts::NAME,
+    get_artifact::NAME,
+];
+
 /// Calls a tool by name.
 ///
 /// # Errors
