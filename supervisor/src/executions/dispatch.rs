@@ -63,7 +63,10 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         };
         if keeps_heap {
             let task = steps::task(shared, &execution, &bounds).await?;
-            Ok((shared.pool.take_for_heap().await.map_err(unavailable)?, Some(task)))
+            Ok::<_, ErrorDetail>((
+                shared.pool.take_for_heap().await.map_err(unavailable)?,
+                Some(task),
+            ))
         } else {
             Ok((shared.pool.take().await.map_err(unavailable)?, None))
         }
