@@ -44,6 +44,7 @@ async fn a_node_gives_the_metrics_that_are_told_of_and_ids_go_along_to_the_next(
         }
     })
     .await;
+    // That of a leader: others have no lag to tell of.
     agree(&given(&text), &["node", "used", "cluster"]);
 
     // A script that its node gives away while its caller waits there.

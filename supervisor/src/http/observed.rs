@@ -141,12 +141,10 @@ impl Drop for Watched {
         }
         let unsaid = if failed && status != Some(503) { FAILURES.pass("5xx") } else { None };
         let (method, route, ms) = (self.method, self.route.as_str(), took.as_millis() as u64);
-        let log = &self.log;
-        match unsaid {
-            Some(unsaid) => {
-                tracing::warn!(parent: log, method, route, status, ms, unsaid, "a request failed");
-            }
-            None => tracing::debug!(parent: log, method, route, status, ms, "a request has ended"),
-        }
+        // Within it: the span of an event's own is not told in JSON.
+        self.log.in_scope(|| match unsaid {
+            Some(unsaid) => tracing::warn!(method, route, status, ms, unsaid, "a request failed"),
+            None => tracing::debug!(method, route, status, ms, "a request has ended"),
+        });
     }
 }

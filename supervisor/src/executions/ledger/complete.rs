@@ -50,6 +50,7 @@ pub(in crate::executions) async fn complete(
         }
         // Another attempt counts, or this node is at its end.
         _ => {
+            tracing::debug!(execution_id = %id, attempt = lease.attempt, "an attempt does not count");
             shared.registry.lock().remove(execution);
             shared.active.send_modify(|active| *active -= 1);
             let (shared, execution) = (Arc::clone(shared), Arc::clone(execution));
