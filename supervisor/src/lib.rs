@@ -18,6 +18,7 @@ pub mod http;
 pub mod limits;
 pub mod mcp;
 pub mod metrics;
+pub mod observe;
 pub mod operate;
 pub mod overview;
 pub mod pool;

@@ -339,6 +339,27 @@ pub const TEXT_PART_BYTES: usize = 15 * 1024;
 /// Pieces that are sent before the first of them is answered.
 pub const TEXT_PARTS_AT_ONCE: usize = 16;
 
+/// Log lines of one kind in a second that a caller can cause at will; the rest are counted.
+pub const LOG_LINES_PER_SEC_MAX: u32 = 5;
+
+/// Bytes of a request's id that is taken from its caller.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Bytes of a `tracestate` that is passed on. W3C Trace Context asks for 512 at least.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+
+/// Phases of an execution that a trace shows: it has some five, and more where commits are repeated.
+pub const PHASES_MAX: usize = 32;
+
+/// What one delivery of spans may take, unless `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
+pub const OTLP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long a server that stops delivers its last spans.
+pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes of a collector's answer.
+pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 /// How long a node waits for new console text when another asks for it.
 pub const FOLLOW_WAIT: Duration = Duration::from_secs(5);
 

@@ -1,12 +1,11 @@
 //! `mcp-v8`: parses the command line and runs what it says.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use mcp_v8_supervisor::ask::{self, Ask};
-use mcp_v8_supervisor::cli::{self, Command};
+use mcp_v8_supervisor::cli::{self, Command, ObserveArgs};
+use mcp_v8_supervisor::observe::logs::{self, LogFormat};
 use mcp_v8_supervisor::{allocator, exec, http, operate, reference, server};
-use tracing_subscriber::EnvFilter;
 
 /// Exit code of a command line or start that failed, as clap uses it.
 const EXIT_USAGE: u8 = 2;
@@ -23,15 +22,14 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // `exec` shows a person one script; the server's own events would only be in the way.
-    // openraft tells every vote in detail; what matters of it we say ourselves.
-    let default_level = if args.command.is_some() { "error" } else { "info,openraft=error" };
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    // What is in the environment about logs is for a server.
+    match &args.command {
+        Some(_) => logs::init(LogFormat::Pretty, None, "error"),
+        None => {
+            let ObserveArgs { log_format, log_level, .. } = &args.observe;
+            logs::init(*log_format, log_level.as_deref(), &logs::server_default());
+        }
+    }
 
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

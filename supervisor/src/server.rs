@@ -33,6 +33,7 @@ use crate::http::{self, Guard};
 use crate::limits::{CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX};
 use crate::mcp;
 use crate::metrics;
+use crate::observe::otlp::{self, OtlpError};
 use crate::overview::{self, Overviews};
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
@@ -107,6 +108,9 @@ pub enum ServeError {
         /// Why not.
         problem: String,
     },
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The metrics cannot be set up.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
@@ -131,6 +135,11 @@ async fn bucket(args: &Args) -> Result<Option<Place>, ServeError> {
 /// # Errors
 /// [`ServeError`].
 pub async fn run(args: Args) -> Result<(), ServeError> {
+    otlp::start(&otlp::Settings {
+        endpoint: args.observe.otlp_endpoint.as_deref(),
+        sample: args.observe.otlp_sample,
+        node: &args.node_id,
+    })?;
     let worker_path = worker_path(args.worker_path.as_deref())?;
     prepare_state(&args.session_db_path, "session-db-path")?;
     let texts = Texts {
@@ -265,6 +274,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         reason = failed(node.as_ref()) => {
             // What it would say from now on would be out of date.
             app.pool.stop().await;
+            otlp::stop().await;
             return Err(ServeError::Raft(reason));
         }
     }
@@ -277,6 +287,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
             ended = tokio::time::timeout(CONNECTION_DRAIN_MAX, &mut conversation).await.ok();
         }
         stopping.end().await;
+        otlp::stop().await;
     };
     tokio::select! {
         name = signals.next() => tracing::warn!(signal = name, "stopping at once"),

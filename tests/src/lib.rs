@@ -9,7 +9,9 @@
 
 pub mod bucket;
 pub mod cluster;
+pub mod collector;
 pub mod history;
+pub mod metrics;
 pub mod steps;
 pub mod writes;
 

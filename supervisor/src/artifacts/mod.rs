@@ -59,6 +59,24 @@ impl Stored {
         };
         keys.into_iter().cloned().collect()
     }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Memory(artifacts) => artifacts.len(),
+            Self::Disk(artifacts) => artifacts.len(),
+        }
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Memory(artifacts) => {
+                artifacts.iter().map(|artifact| artifact.bytes.len() as u64).sum()
+            }
+            Self::Disk(artifacts) => artifacts.iter().map(|artifact| artifact.bytes).sum(),
+        }
+    }
 }
 
 fn unavailable(error: impl Display) -> ArtifactsError {

@@ -49,7 +49,7 @@ pub const LATER: &str = "Not supported yet (refused)";
         mcp-v8 exec job.ts --url http://127.0.0.1:3000\n\n\
         Every flag can be set as an environment variable (MCP_V8_HTTP_PORT=3000) or as a key of\n\
         the --config file (http-port = 3000). A flag wins over the environment, the environment\n\
-        over the file. RUST_LOG sets what is logged to stderr (default: info)."
+        over the file. What is logged to stderr is set by --log-level, or else by RUST_LOG."
 )]
 pub struct Args {
     /// What to do instead of serving
@@ -248,6 +248,10 @@ pub struct Args {
     /// Description of the run_js tool, or @FILE (`@@` for a leading `@`)
     #[arg(long, value_name = "TEXT", help_heading = TEXTS)]
     pub run_js_description: Option<String>,
+
+    /// Log lines and traces.
+    #[command(flatten)]
+    pub observe: super::observe::ObserveArgs,
 
     /// Read options from a TOML file, or JSON if its name ends in .json
     #[arg(long, value_name = "FILE", help_heading = GENERAL)]

@@ -11,6 +11,7 @@ mod ask;
 mod backup;
 mod config;
 mod later;
+mod observe;
 pub mod proof;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ pub use self::ask::{
     SessionsArgs, SessionsCommand,
 };
 pub use self::backup::{BackupArgs, RestoreArgs};
+pub use self::observe::ObserveArgs;
 
 /// Environment prefix of every flag.
 const ENV_PREFIX: &str = "MCP_V8_";

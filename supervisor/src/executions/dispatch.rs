@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_protocol::{Job, JobLimits};
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
 
 use super::execution::{Execution, Outcome};
 use super::model::{ErrorDetail, ErrorKind};
@@ -15,6 +16,8 @@ use super::steps::{self, Left};
 use super::{Shared, ledger};
 use crate::failpoints::Point;
 use crate::limits::CPU_GRACE_SECS;
+use crate::metrics;
+use crate::observe::story;
 use crate::pool::{ScriptEvent, TakeError};
 
 /// Console notice after the budget is used up.
@@ -30,7 +33,9 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
         let Ok(slot) = Arc::clone(&shared.slots).acquire_owned().await else { return };
         let queued = shared.queue.next().await;
         let shared = Arc::clone(&shared);
-        tokio::spawn(async move { run(&shared, queued, slot).await });
+        let span = story::span(&queued.execution);
+        let running = async move { run(&shared, queued, slot).await };
+        tokio::spawn(running.instrument(span));
     }
 }
 
@@ -38,6 +43,7 @@ pub(super) async fn dispatch(shared: Arc<Shared>) {
 async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
     let Queued { execution, code, hash, bounds, keeps_heap } = queued;
     let stop = execution.stop_token();
+    metrics::queued(execution.taken());
     let mut running = Running {
         shared,
         execution: &execution,
@@ -50,6 +56,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         running.end = Some(Err(refusal.into()));
         return;
     }
+    let preparing_since = Instant::now();
     let preparing = async {
         let unavailable = |TakeError { reason }| {
             let message = format!("worker processes do not start: {reason}");
@@ -57,7 +64,10 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         };
         if keeps_heap {
             let task = steps::task(shared, &execution, &bounds).await?;
-            Ok((shared.pool.take_for_heap().await.map_err(unavailable)?, Some(task)))
+            Ok::<_, ErrorDetail>((
+                shared.pool.take_for_heap().await.map_err(unavailable)?,
+                Some(task),
+            ))
         } else {
             Ok((shared.pool.take().await.map_err(unavailable)?, None))
         }
@@ -75,6 +85,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
             return;
         }
         Some(Err(error)) => {
+            execution.note("prepare", preparing_since, Some(error.kind.as_str()));
             running.end = Some(Err(error));
             return;
         }
@@ -105,6 +116,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
         ScriptEvent::Artifact(artifact) => artifacts.push(artifact),
     };
+    execution.note("prepare", preparing_since, None);
     let (started, busy) = (Instant::now(), Busy::begin(&shared.busy));
     let (outcome, kept) = match task {
         None => (worker.run(job, bounds.wall, stop, console).await, None),
@@ -122,6 +134,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
     };
     running.ran = Some(started.elapsed());
     drop(busy);
+    execution.note("run", started, outcome.as_ref().err().map(|error| error.kind.as_str()));
     // What failed leaves nothing, nor does what was told to stop.
     let leaves =
         outcome.is_ok() && (kept.is_some() || !artifacts.is_empty()) && !stop.is_cancelled();
@@ -134,7 +147,11 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
         // Another script has the processor meanwhile.
         drop(slot);
-        match steps::keep(shared, kept, artifacts, storing).await {
+        let storing_since = Instant::now();
+        let kept = steps::keep(shared, kept, artifacts, storing).await;
+        let failed = kept.as_ref().err().map(|error| error.kind.as_str());
+        execution.note("store", storing_since, failed);
+        match kept {
             Ok(left) => {
                 running.left = Some(left);
                 outcome

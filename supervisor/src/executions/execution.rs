@@ -5,7 +5,8 @@
 //! * A cancel that was accepted is its outcome, even when the script finishes in the same moment.
 //! * Readers never wait for the script: every lock is held for a copy, not for an await.
 
-use std::time::SystemTime;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_cluster::command::Owner;
 use parking_lot::Mutex;
@@ -18,6 +19,8 @@ use super::model::{
     ErrorDetail, ErrorKind, ExecutionInfo, ExecutionSummary, OutputPage, RunResult, Status, rfc3339,
 };
 use crate::heaps::HeapId;
+use crate::observe::Origin;
+use crate::observe::story::Phases;
 
 /// Bytes a row costs besides its texts, for the retention budget.
 const ROW_BYTES: usize = 1024;
@@ -68,6 +71,9 @@ struct Inner {
     heap: Option<HeapId>,
     /// Keys of the artifacts it leaves if it completes.
     artifacts: Vec<String>,
+    /// How long it waited here for a worker, once one was to be had.
+    queued: Option<Duration>,
+    phases: Phases,
     end: Option<End>,
 }
 
@@ -94,6 +100,11 @@ pub struct Execution {
     accepted_at: SystemTime,
     idempotency_key: Option<String>,
     lease: Option<Lease>,
+    session: Option<String>,
+    /// The request that asked for it, where that is known here.
+    origin: OnceLock<Origin>,
+    /// When this node began with it.
+    begun: (SystemTime, Instant),
     inner: Mutex<Inner>,
     changed: watch::Sender<()>,
     stop: CancellationToken,
@@ -117,10 +128,77 @@ impl Execution {
             accepted_at,
             idempotency_key,
             lease,
+            session: None,
+            origin: OnceLock::new(),
+            begun: (SystemTime::now(), Instant::now()),
             inner: Mutex::new(Inner::default()),
             changed: watch::Sender::new(()),
             stop: CancellationToken::new(),
         }
+    }
+
+    /// The same as a step of this session.
+    pub fn in_session(self, session: Option<String>) -> Self {
+        Self { session, ..self }
+    }
+
+    /// The session whose step it is, as far as that is known here.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// Notes the request that asked for it. The first one stands.
+    pub fn asked_by(&self, origin: Origin) {
+        let _ = self.origin.set(origin);
+    }
+
+    /// The request that asked for it.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.get()
+    }
+
+    /// How often it was given to a node, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.lease.as_ref().map_or(1, |lease| lease.attempt)
+    }
+
+    /// When this node began with it: with its acceptance, unless another node had it before.
+    pub fn begun_at(&self) -> SystemTime {
+        if self.attempt() == 1 { self.accepted_at } else { self.begun.0 }
+    }
+
+    /// Notes that it waits for nothing but a worker any more; returns how long it has waited here.
+    pub fn taken(&self) -> Duration {
+        let queued = self.begun.1.elapsed();
+        let mut inner = self.inner.lock();
+        inner.queued = Some(queued);
+        inner.phases.note("queued", self.begun.1, None);
+        queued
+    }
+
+    /// How long it has waited here.
+    pub fn queued(&self) -> Option<Duration> {
+        self.inner.lock().queued
+    }
+
+    /// Notes something that was done for it since then.
+    pub fn note(&self, phase: &'static str, begun: Instant, failed: Option<&'static str>) {
+        self.inner.lock().phases.note(phase, begun, failed);
+    }
+
+    /// What was noted.
+    pub fn take_phases(&self) -> Phases {
+        std::mem::take(&mut self.inner.lock().phases)
+    }
+
+    /// How it stands, and of what kind its error is.
+    pub fn ending(&self) -> (Status, Option<ErrorKind>) {
+        let inner = self.inner.lock();
+        let kind = match &inner.end {
+            Some(End { outcome: Err(detail), .. }) => Some(detail.kind),
+            _ => None,
+        };
+        (inner.status(), kind)
     }
 
     /// Its id; ids sort by time of acceptance.

@@ -35,6 +35,7 @@ use mcp_v8_cluster::node::Node;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 pub use self::console::Page;
@@ -56,6 +57,7 @@ use crate::limits::{
     CANCELLED_WAITING_MAX, LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STORING_PER_SLOT,
 };
 use crate::metrics;
+use crate::observe::story;
 use crate::pool::Pool;
 
 /// Defaults and bounds of every execution.
@@ -206,7 +208,7 @@ impl Executions {
     pub async fn submit(&self, submit: Submit) -> Result<Arc<Execution>, SubmitError> {
         let accepted = self.admit(submit).await;
         if let Err(error) = &accepted {
-            metrics::refused(error);
+            story::refused(error.reason(), error);
         }
         accepted
     }
@@ -223,6 +225,7 @@ impl Executions {
             Some(_) => Some(submit.digest().await),
             None => None,
         };
+        let origin = submit.origin;
         let step = keeps_heap.then(|| Step {
             session: submit.session,
             base: submit.heap.map_or(Base::Head, |heap| Base::Heap(heap.0)),
@@ -238,7 +241,7 @@ impl Executions {
             if let Some(first) = ledger::find(shared, key.as_ref()).await? {
                 return Ok(first);
             }
-            let submission = Submission { code, hash, bounds, key, step };
+            let submission = Submission { code, hash, bounds, key, step, origin };
             return ledger::submit(self, submission).await;
         }
         let mut registry = shared.registry.lock();
@@ -256,6 +259,7 @@ impl Executions {
         self.check_open(hash)?;
         let bounds = self.bounds(submit.heap_memory_max_mb, submit.execution_timeout_secs);
         let execution = Arc::new(Execution::new(Uuid::now_v7(), submit.idempotency_key));
+        origin.into_iter().for_each(|origin| execution.asked_by(origin));
         let queued =
             Queued { execution: Arc::clone(&execution), code, hash, bounds, keeps_heap: false };
         // Counted before it can run, and all of it under the registry's lock: a drain sees either
@@ -266,6 +270,8 @@ impl Executions {
             return Err(SubmitError::Overloaded { waiting });
         }
         registry.insert(Arc::clone(&execution), digest);
+        drop(registry);
+        story::accepted(&execution, None);
         Ok(execution)
     }
 
@@ -449,9 +455,10 @@ impl Shared {
             return self.finish(execution, outcome, left, ran);
         }
         let (shared, execution) = (Arc::clone(self), Arc::clone(execution));
-        tokio::spawn(
-            async move { ledger::complete(&shared, &execution, outcome, left, ran).await },
-        );
+        let span = story::span(&execution);
+        let completing =
+            async move { ledger::complete(&shared, &execution, outcome, left, ran).await };
+        tokio::spawn(completing.instrument(span));
     }
 
     fn finish(
@@ -469,7 +476,7 @@ impl Shared {
         }
         if let Some(bytes) = execution.end_as(outcome, now) {
             self.registry.lock().retain(execution.id(), bytes);
-            metrics::finished(execution.status(), ran);
+            story::ended(execution, None, ran);
             self.active.send_modify(|active| *active -= 1);
         }
     }

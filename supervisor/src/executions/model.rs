@@ -90,6 +90,44 @@ impl ErrorKind {
             _ => Status::Failed,
         }
     }
+
+    /// Its name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SyntaxError => "syntax_error",
+            Self::ScriptError => "script_error",
+            Self::UnhandledRejection => "unhandled_rejection",
+            Self::Stalled => "stalled",
+            Self::OutOfMemory => "out_of_memory",
+            Self::HeapNotSaved => "heap_not_saved",
+            Self::HeapTooLarge => "heap_too_large",
+            Self::HeapNotRestored => "heap_not_restored",
+            Self::ArtifactNotSaved => "artifact_not_saved",
+            Self::SessionMoved => "session_moved",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::WorkerCrashed => "worker_crashed",
+            Self::WorkerProtocol => "worker_protocol",
+            Self::Unavailable => "unavailable",
+            Self::ShuttingDown => "shutting_down",
+            Self::Quarantined => "quarantined",
+            Self::NodeLost => "node_lost",
+        }
+    }
+
+    /// Whether an operator should hear of it: it may not be the script's doing.
+    pub fn is_ours(self) -> bool {
+        matches!(
+            self,
+            Self::HeapNotRestored
+                | Self::ArtifactNotSaved
+                | Self::WorkerCrashed
+                | Self::WorkerProtocol
+                | Self::Unavailable
+                | Self::ShuttingDown
+                | Self::NodeLost
+        )
+    }
 }
 
 /// The error of a failed execution, in terms of the user's own source.
@@ -334,6 +372,32 @@ pub fn rfc3339(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_of_error_has_one_name_everywhere() {
+        for kind in [
+            ErrorKind::SyntaxError,
+            ErrorKind::ScriptError,
+            ErrorKind::UnhandledRejection,
+            ErrorKind::Stalled,
+            ErrorKind::OutOfMemory,
+            ErrorKind::HeapNotSaved,
+            ErrorKind::HeapTooLarge,
+            ErrorKind::HeapNotRestored,
+            ErrorKind::ArtifactNotSaved,
+            ErrorKind::SessionMoved,
+            ErrorKind::TimedOut,
+            ErrorKind::Cancelled,
+            ErrorKind::WorkerCrashed,
+            ErrorKind::WorkerProtocol,
+            ErrorKind::Unavailable,
+            ErrorKind::ShuttingDown,
+            ErrorKind::Quarantined,
+            ErrorKind::NodeLost,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
 
     #[test]
     fn the_error_text_holds_message_stack_and_place_once() {

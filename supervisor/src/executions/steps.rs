@@ -98,6 +98,7 @@ pub(super) async fn keep(
         let message = format!("the artifacts cannot be stored: {error}");
         ErrorDetail::new(ErrorKind::ArtifactNotSaved, message)
     })?;
+    metrics::artifacts_kept(artifacts.count(), artifacts.bytes());
     let (input, heap) = match step {
         None => (None, None),
         Some((base, kept)) => {

@@ -14,6 +14,7 @@ use crate::limits::{
     CODE_BYTES_MAX, EXECUTION_TIMEOUT_SECS_MAX, EXECUTION_TIMEOUT_SECS_MIN, HASH_INLINE_BYTES_MAX,
     HEAP_MB_MAX, HEAP_MB_MIN, IDEMPOTENCY_KEY_BYTES_MAX,
 };
+use crate::observe::Origin;
 
 /// A script and what its caller wants for it. Absent limits take the server's defaults.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +33,8 @@ pub struct Submit {
     pub heap: Option<HeapId>,
     /// Tags of the heap it leaves.
     pub tags: BTreeMap<String, String>,
+    /// The request that asks.
+    pub origin: Option<Origin>,
 }
 
 /// Which executions leave a heap.
@@ -88,6 +91,23 @@ pub enum SubmitError {
     /// The code killed workers.
     #[error(transparent)]
     Quarantined(#[from] Refusal),
+}
+
+impl SubmitError {
+    /// Its name in metrics and logs. Stable.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "invalid",
+            Self::NoHeap(_) => "no_heap",
+            Self::TooManySessions => "too_many_sessions",
+            Self::KeyConflict => "key_conflict",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Cluster(_) => "no_majority",
+            Self::ShuttingDown => "shutting_down",
+            Self::Quarantined(_) => "quarantined",
+        }
+    }
 }
 
 /// Refuses what is no name of a session.

@@ -30,6 +30,7 @@ use crate::limits::{
     HEAP_CALL_MS_MAX, HEAP_COPY_BYTES_MAX, HEAP_DEPTH_MAX, HEAP_FILE_BYTES_MAX,
     HEAPS_PROVEN_AT_ONCE, HEAPS_SPREAD_AT_ONCE, PROBLEM_BYTES_MAX,
 };
+use crate::metrics;
 
 /// What nodes ask each other about heaps.
 #[derive(Debug, Serialize, Deserialize)]
@@ -288,6 +289,10 @@ impl Inner {
         let mut problems = Vec::new();
         if let Some(bucket) = &self.bucket {
             match bucket.download(&self.store, heap, &self.proving).await {
+                Ok(None) => {
+                    metrics::heap_fetched("bucket");
+                    return Ok(None);
+                }
                 Ok(parent) => return Ok(parent),
                 Err(problem) => problems.push(problem.to_string()),
             }
@@ -297,6 +302,10 @@ impl Inner {
         names.sort_by_key(|name| Some(name.as_str()) != first);
         for name in names {
             match self.fetch_from(heap, &name).await {
+                Ok(None) => {
+                    metrics::heap_fetched("node");
+                    return Ok(None);
+                }
                 Ok(parent) => return Ok(parent),
                 Err(problem) => problems.push(format!("{name}: {problem}")),
             }

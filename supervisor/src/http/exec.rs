@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,6 +19,7 @@ use super::error::{ApiError, ErrorBody};
 use crate::app::SharedApp;
 use crate::executions::model::{ExecutionWithOutput, Status};
 use crate::executions::{CancelOnDrop, Submit, Wait};
+use crate::observe::Origin;
 use crate::requests::{json_error, session_of, tags_of};
 use crate::sessions::heap_id;
 
@@ -101,12 +102,14 @@ pub struct ExecAccepted {
 pub async fn exec(
     State(app): State<SharedApp>,
     query: Result<Query<ExecQuery>, QueryRejection>,
+    origin: Option<Extension<Origin>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let Query(query) = query?;
     let wait = Wait::seconds("wait", query.wait.unwrap_or(0))?;
     let (submit, wait_given) = (submit(&query, &headers, body).await?, query.wait.is_some());
+    let submit = Submit { origin: origin.map(|Extension(origin)| origin), ..submit };
     // A caller with a key can come back for the answer; one without it is the only one to know.
     let orphaned_by_drop = wait_given && submit.idempotency_key.is_none();
     let execution = app.executions.submit(submit).await?;
@@ -162,6 +165,7 @@ async fn submit(query: &ExecQuery, headers: &HeaderMap, body: Body) -> Result<Su
             session: query.session.clone(),
             heap: query.heap.as_deref().map(|heap| heap_id("heap", heap)).transpose()?,
             tags: query.tags.as_deref().map(tags_of).transpose()?.unwrap_or_default(),
+            origin: None,
         }
     };
     let session = match submit.session {
@@ -185,6 +189,7 @@ fn from_json(body: &Bytes) -> Result<Submit, ApiError> {
         session: request.session,
         heap,
         tags: request.tags.unwrap_or_default(),
+        origin: None,
     })
 }
 

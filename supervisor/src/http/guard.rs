@@ -121,14 +121,14 @@ fn share_with(response: &mut Response, origin: HeaderValue, preflight: bool) {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    let exposed = HeaderValue::from_static("Mcp-Session-Id, Retry-After");
+    let exposed = HeaderValue::from_static("Mcp-Session-Id, Retry-After, X-Request-Id");
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     if preflight {
         let methods = HeaderValue::from_static("GET, POST, DELETE");
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         let accepted = HeaderValue::from_static(
             "Accept, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Mcp-Method, \
-             Mcp-Name, Mcp-Protocol-Version, Mcp-Session-Id",
+             Mcp-Name, Mcp-Protocol-Version, Mcp-Session-Id, Traceparent, Tracestate, X-Request-Id",
         );
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, accepted);
     }

@@ -18,6 +18,7 @@ mod health;
 mod heaps;
 mod in_flight;
 mod meta;
+mod observed;
 mod quarantine;
 mod raft;
 pub mod serve;
@@ -121,6 +122,7 @@ pub fn router(app: SharedApp, guard: Guard, in_flight: TaskTracker, transport: R
         .layer(middleware::from_fn_with_state(BodyBudget::default(), body::account))
         .layer(middleware::from_fn_with_state(guard, guard::check))
         .layer(middleware::from_fn_with_state(in_flight, in_flight::track))
+        .layer(middleware::from_fn(observed::observe))
 }
 
 /// The routes of the cluster port: those of the node, and health and metrics, which are put together

@@ -8,6 +8,7 @@
 
 mod cancelled;
 pub mod http;
+mod observed;
 mod resources;
 mod sessions;
 pub mod sse;
@@ -61,7 +62,7 @@ impl ServerHandler for Mcp {
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
         // Boxed: the futures of the tools are large, and this one is held by value in many places.
-        Box::pin(tools::call(&self.app, &request.name, arguments, context)).await.map(Into::into)
+        Box::pin(observed::call(&self.app, &request.name, arguments, context)).await.map(Into::into)
     }
 
     async fn list_resources(

@@ -352,7 +352,7 @@ async fn reassign(node: &Node) -> Result<(), Failed> {
         // Nobody runs scripts at the moment: somebody will.
         let Some((count, to)) = to else { return Ok(()) };
         *count += 1;
-        tracing::info!(%execution, attempt = row.attempt, to = to.node, "its node was lost: given to another");
+        tracing::info!(execution_id = %execution, attempt = row.attempt, to = to.node, "its node was lost: given to another");
         let reassign = Reassign {
             execution: *execution,
             from_attempt: row.attempt,

@@ -61,7 +61,7 @@ pub use self::neighbours::Neighbours;
 use self::network::Network;
 use self::overview::Describe;
 use self::propose::Proposer;
-pub use self::propose::{ProposeError, Proposed};
+pub use self::propose::{COMMIT_FAILURES, COMMIT_REASONS, COMMIT_SECONDS, ProposeError, Proposed};
 use self::troubles::Troubles;
 use crate::auth::{Auth, AuthError, Credentials};
 use crate::command::Owner;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{counter, histogram};
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -55,6 +56,28 @@ pub enum ProposeError {
     TooLong(usize),
 }
 
+/// Histogram of the time until a command is committed and applied, in seconds.
+pub const COMMIT_SECONDS: &str = "mcp_v8_commit_seconds";
+
+/// Counts commands that are not known to be committed, by `reason`.
+pub const COMMIT_FAILURES: &str = "mcp_v8_commit_failures_total";
+
+/// The reasons, in metrics.
+pub const COMMIT_REASONS: &[&str] = &["overloaded", "unavailable", "stopping", "full", "too_long"];
+
+impl ProposeError {
+    /// Its name in metrics. Stable.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Overloaded => COMMIT_REASONS[0],
+            Self::Unavailable(_) => COMMIT_REASONS[1],
+            Self::Stopping => COMMIT_REASONS[2],
+            Self::Full(_) => COMMIT_REASONS[3],
+            Self::TooLong(_) => COMMIT_REASONS[4],
+        }
+    }
+}
+
 struct Proposal {
     command: Command,
     answer: oneshot::Sender<Result<Proposed, ProposeError>>,
@@ -96,6 +119,16 @@ impl Node {
                 return Err(ProposeError::Full(self.full().unwrap_or_default()));
             }
         }
+        let begun = std::time::Instant::now();
+        let proposed = self.enqueue(command).await;
+        match &proposed {
+            Ok(_) => histogram!(COMMIT_SECONDS).record(begun.elapsed()),
+            Err(error) => counter!(COMMIT_FAILURES, "reason" => error.reason()).increment(1),
+        }
+        proposed
+    }
+
+    async fn enqueue(&self, command: Command) -> Result<Proposed, ProposeError> {
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX);
         let proposal = Proposal { command, answer, deadline };

@@ -1,7 +1,7 @@
 //! The outcome of an execution that ran here, from its process to everybody.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_cluster::command::{self, Command, PartKind, Reply};
 use mcp_v8_cluster::limits;
@@ -15,7 +15,7 @@ use crate::executions::model::{ErrorDetail, ErrorKind, Status};
 use crate::executions::steps::Left;
 use crate::failpoints::Point;
 use crate::heaps::HeapId;
-use crate::metrics;
+use crate::observe::story;
 
 /// Commits the outcome of an execution that ran here; then it has ended.
 pub(in crate::executions) async fn complete(
@@ -50,6 +50,7 @@ pub(in crate::executions) async fn complete(
         }
         // Another attempt counts, or this node is at its end.
         _ => {
+            tracing::debug!(execution_id = %id, attempt = lease.attempt, "an attempt does not count");
             shared.registry.lock().remove(execution);
             shared.active.send_modify(|active| *active -= 1);
             let (shared, execution) = (Arc::clone(shared), Arc::clone(execution));
@@ -118,7 +119,8 @@ fn end(
 ) {
     if let Some(bytes) = execution.end_as(outcome, at) {
         shared.registry.lock().retain(execution.id(), bytes);
-        metrics::finished(execution.status(), ran);
+        let node = shared.ledger.as_ref().map(|ledger| ledger.node.name());
+        story::ended(execution, node, ran);
         shared.active.send_modify(|active| *active -= 1);
     }
 }
@@ -141,12 +143,19 @@ async fn commit_end(
     let mut first = true;
     loop {
         if let Some(left_now) = &left {
+            let since = Instant::now();
             let spreading = spread(ledger, left_now, std::mem::take(&mut first));
             let spread = tokio::select! {
                 biased;
                 () = execution.stop_token().cancelled() => None,
                 spread = spreading => Some(spread),
             };
+            let failed = match &spread {
+                Some(Ok(())) => None,
+                Some(Err(error)) => Some(error.kind.as_str()),
+                None => Some("stopped"),
+            };
+            execution.note("spread", since, failed);
             match spread {
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
@@ -192,7 +201,10 @@ async fn commit_end(
             let proposed = proposed.map_err(|error| PutError::Failed(error.to_string()))?;
             Ok::<_, PutError>(proposed.reply)
         };
-        match proposing.await {
+        let since = Instant::now();
+        let proposed = proposing.await;
+        execution.note("commit", since, proposed.is_err().then_some("not_committed"));
+        match proposed {
             Ok(Reply::Ended(status)) => {
                 if let Some(left) = &left {
                     Point::Completed.pass();
@@ -225,7 +237,7 @@ async fn commit_end(
                 {
                     return None;
                 }
-                tracing::warn!(execution = %id, problem, "its outcome is not committed yet");
+                tracing::warn!(execution_id = %id, problem, "its outcome is not committed yet");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }

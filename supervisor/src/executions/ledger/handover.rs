@@ -77,11 +77,11 @@ async fn give(ledger: &Ledger, executions: Vec<Arc<Execution>>) {
             let (id, attempt) = (execution.id(), lease.attempt);
             match ledger.node.give_away(id, attempt, to.clone()).await {
                 Ok(true) => {
-                    tracing::info!(execution = %id, attempt, to = to.node, "given to another node");
+                    tracing::info!(execution_id = %id, attempt, to = to.node, "given to another node");
                 }
                 // It has ended, or whoever was asked stops as well.
                 Ok(false) => {}
-                Err(error) => tracing::warn!(execution = %id, %error, "not given away"),
+                Err(error) => tracing::warn!(execution_id = %id, %error, "not given away"),
             }
         })
     });

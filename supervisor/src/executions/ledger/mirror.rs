@@ -14,6 +14,7 @@ use crate::executions::Shared;
 use crate::executions::execution::Execution;
 use crate::executions::model::{ErrorDetail, ErrorKind};
 use crate::limits::{CANCELLED_TOLD_MAX, FOLLOW_WAIT, PAGE_BYTES_MAX};
+use crate::observe::CalledFor;
 
 /// Waits for the end of an execution whose outcome another attempt gives.
 pub(super) async fn mirror(shared: &Arc<Shared>, execution: &Arc<Execution>) {
@@ -31,6 +32,9 @@ pub(super) enum Call {
         from: u64,
         /// Whether to wait for some.
         wait: bool,
+        /// The request that has asked for the execution, if that was at the node that calls.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        called_for: Option<CalledFor>,
     },
     /// A client has cancelled a request, at the node that calls.
     Cancelled(RequestCancelled),
@@ -74,13 +78,13 @@ pub(super) async fn follow(
                 continue;
             }
             Err(error) => {
-                tracing::warn!(execution = %id, %error, "cannot be read");
+                tracing::warn!(execution_id = %id, %error, "cannot be read");
                 return;
             }
         };
         if row.end.is_some() {
             if let Err(error) = restore(ledger, &execution, &row) {
-                tracing::warn!(execution = %id, %error, "cannot be read");
+                tracing::warn!(execution_id = %id, %error, "cannot be read");
             }
             return;
         }
@@ -88,7 +92,12 @@ pub(super) async fn follow(
             attempt = row.attempt;
             execution.set_output("");
         }
-        let call = Call::Output { id, from: execution.output_bytes(), wait: first.is_none() };
+        let call = Call::Output {
+            id,
+            from: execution.output_bytes(),
+            wait: first.is_none(),
+            called_for: execution.origin().map(CalledFor::from),
+        };
         drop(execution);
         // A struct of numbers.
         let body = serde_json::to_vec(&call).unwrap_or_default();
@@ -170,10 +179,19 @@ pub(in crate::executions) fn tell_cancelled(ledger: &Ledger, cancelled: &Request
 }
 
 /// Answers [`Call::Output`].
-pub(super) async fn output(shared: &Arc<Shared>, id: Uuid, from: u64, wait: bool) -> Output {
+pub(super) async fn output(
+    shared: &Arc<Shared>,
+    id: Uuid,
+    from: u64,
+    wait: bool,
+    called_for: Option<CalledFor>,
+) -> Output {
     let Some(ledger) = &shared.ledger else { return Output::default() };
     let running = ledger.inner.lock().running.get(&id).cloned();
     let Some(execution) = running else { return Output::default() };
+    called_for.and_then(|called| called.accept()).into_iter().for_each(|origin| {
+        execution.asked_by(origin);
+    });
     let mut changed = execution.subscribe();
     let more = async {
         while execution.output_bytes() <= from && !execution.ended() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_cluster::command::{self, Base, Command, Owner, PartKind, Reply};
 use tokio::runtime::Handle;
@@ -20,6 +20,7 @@ use crate::executions::submit::{Bounds, SubmitError};
 use crate::executions::{Executions, Shared};
 use crate::failpoints::Point;
 use crate::heaps::HeapId;
+use crate::observe::{Origin, story};
 
 /// What is submitted.
 pub(in crate::executions) struct Submission {
@@ -33,6 +34,8 @@ pub(in crate::executions) struct Submission {
     pub key: Option<(String, Digest)>,
     /// What becomes of its heap, when that is kept.
     pub step: Option<Step>,
+    /// The request that asks.
+    pub origin: Option<Origin>,
 }
 
 /// An execution that keeps its heap.
@@ -62,6 +65,7 @@ pub(in crate::executions) async fn submit(
     shared.queue.reserve(code_bytes).map_err(|waiting| SubmitError::Overloaded { waiting })?;
     let place = Place { shared: Arc::clone(shared), code_bytes: Some(code_bytes) };
     // Goes on when the caller goes away: what is committed runs.
+    let origin = submission.origin.clone();
     let committing = tokio::spawn(async move {
         let committed = commit(place, submission).await;
         drop(counted);
@@ -76,6 +80,7 @@ pub(in crate::executions) async fn submit(
         Submitted::Before(id) => find(shared, id).await,
         Submitted::Elsewhere(id, place) => {
             let execution = find(shared, id).await?;
+            origin.into_iter().for_each(|origin| execution.asked_by(origin));
             // It keeps its place in this queue until its end: a node that stops sends the others
             // no more than it would take itself.
             let kept = Arc::clone(&execution);
@@ -178,7 +183,7 @@ async fn runner(shared: &Shared, ledger: &Ledger) -> Result<Owner, SubmitError> 
 }
 
 async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, SubmitError> {
-    let Submission { code, hash, bounds, key, step } = submission;
+    let Submission { code, hash, bounds, key, step, origin } = submission;
     let shared = Arc::clone(&place.shared);
     let Some(ledger) = &shared.ledger else {
         return Err(unavailable("there is no cluster"));
@@ -187,7 +192,7 @@ async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, S
         Point::Received.pass();
     }
     let node = &ledger.node;
-    let (id, accepted_at) = (Uuid::now_v7(), SystemTime::now());
+    let (id, accepted_at, begun) = (Uuid::now_v7(), SystemTime::now(), Instant::now());
     ledger.inner.lock().submitting.insert(id);
     let _submitting = Submitting { shared: Arc::clone(&shared), id };
     let mut submit = command::Submit {
@@ -244,13 +249,21 @@ async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, S
     if step.is_some() {
         Point::Submitted.pass();
     }
+    let session = step.as_ref().and_then(|step| step.session.clone());
     if submit.owner.node != node.name() {
+        let elsewhere = Execution::accepted(id, None, accepted_at, None).in_session(session);
+        origin.into_iter().for_each(|origin| elsewhere.asked_by(origin));
+        story::accepted(&elsewhere, Some(&submit.owner.node));
         node.applied_to(accepted).await.map_err(unavailable)?;
         return Ok(Submitted::Elsewhere(id, place));
     }
     let lease = Lease { owner: submit.owner, attempt: 1 };
     let key = key.map(|(text, _)| text);
-    let execution = Arc::new(Execution::accepted(id, key, accepted_at, Some(lease)));
+    let execution = Execution::accepted(id, key, accepted_at, Some(lease)).in_session(session);
+    let execution = Arc::new(execution);
+    origin.into_iter().for_each(|origin| execution.asked_by(origin));
+    execution.note("commit", begun, None);
+    story::accepted(&execution, Some(node.name()));
     begin(&shared, ledger, &execution);
     place.code_bytes = None;
     let keeps_heap = step.is_some();

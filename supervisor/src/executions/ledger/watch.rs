@@ -86,7 +86,7 @@ pub(super) fn admit_in_turn(shared: &Shared, ledger: &Ledger, id: Uuid) {
         Ok(true) => shared.queue.admit(id),
         // Its submission is not applied here yet, or others are before it.
         Ok(false) => {}
-        Err(error) => tracing::error!(execution = %id, %error, "its turn cannot be read"),
+        Err(error) => tracing::error!(execution_id = %id, %error, "its turn cannot be read"),
     }
 }
 
@@ -113,20 +113,22 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
     let code = match ledger.text(id, PartKind::Code, row.code_parts) {
         Ok(code) => Arc::new(code),
         Err(error) => {
-            tracing::error!(execution = %id, %error, "its source cannot be read");
+            tracing::error!(execution_id = %id, %error, "its source cannot be read");
             return;
         }
     };
-    let keeps_heap = match sessions::step(&ledger.node.rows(), id) {
-        Ok(step) => step.is_some(),
+    let step = match sessions::step(&ledger.node.rows(), id) {
+        Ok(step) => step,
         Err(error) => {
-            tracing::error!(execution = %id, %error, "what it does with heaps cannot be read");
+            tracing::error!(execution_id = %id, %error, "what it does with heaps cannot be read");
             return;
         }
     };
+    let keeps_heap = step.is_some();
+    let session = step.and_then(|step| step.session);
     let key = row.key.as_ref().map(|key| key.text.clone());
-    let execution =
-        Arc::new(Execution::accepted(id, key, time(row.accepted_ms), Some(lease.clone())));
+    let execution = Execution::accepted(id, key, time(row.accepted_ms), Some(lease.clone()));
+    let execution = Arc::new(execution.in_session(session));
     {
         let mut inner = ledger.inner.lock();
         let known = inner.running.get(&id).and_then(|running| running.lease());
@@ -135,7 +137,9 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
         }
         inner.running.insert(id, Arc::clone(&execution));
     }
-    tracing::info!(execution = %id, attempt = lease.attempt, "taken over");
+    let node = ledger.node.name();
+    let session = execution.session();
+    tracing::info!(execution_id = %id, session, node, attempt = lease.attempt, "taken over");
     begin(shared, ledger, &execution);
     let bounds = Bounds {
         wall: Duration::from_secs(row.limits.wall_secs),
@@ -224,9 +228,9 @@ impl Application for Watcher {
                 }
                 let Ok(call) = serde_json::from_slice(&body) else { return Vec::new() };
                 match call {
-                    Call::Output { id, from, wait } => {
+                    Call::Output { id, from, wait, called_for } => {
                         // A struct of a text and a flag.
-                        let output = output(&shared, id, from, wait).await;
+                        let output = output(&shared, id, from, wait, called_for).await;
                         serde_json::to_vec(&output).unwrap_or_default()
                     }
                     Call::Cancelled(cancelled) => {

@@ -60,6 +60,23 @@ fn with_description(run_js: Option<&str>) -> Vec<Tool> {
     ]
 }
 
+/// The names of all tools.
+pub(super) const NAMES: [&str; 13] = [
+    run_js::NAME,
+    get_execution::NAME,
+    get_execution_output::NAME,
+    cancel_execution::NAME,
+    list_executions::NAME,
+    list_sessions::NAME,
+    list_session_snapshots::NAME,
+    get_heap_tags::NAME,
+    set_heap_tags::NAME,
+    delete_heap_tags::NAME,
+    query_heaps_by_tags::NAME,
+    list_artifacts::NAME,
+    get_artifact::NAME,
+];
+
 /// Calls a tool by name.
 ///
 /// # Errors

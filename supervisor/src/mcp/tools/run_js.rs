@@ -23,6 +23,7 @@ use crate::limits::{
     CODE_BYTES_MAX, MCP_MESSAGE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_END_MAX, PROGRESS_PAUSE,
     WAIT_SECS_DEFAULT,
 };
+use crate::observe::Origin;
 use crate::sessions::heap_id;
 
 pub(super) const NAME: &str = "run_js";
@@ -120,6 +121,7 @@ pub(super) async fn call(
         session,
         heap,
         tags: arguments.tags.unwrap_or_default(),
+        origin: context.extensions.get::<Origin>().cloned(),
     };
     let keyed = submit.idempotency_key.is_some();
     let execution = app.executions.submit(submit).await.map_err(refuse)?;

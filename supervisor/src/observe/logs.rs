@@ -1,0 +1,117 @@
+//! How log lines look, and which there are.
+//!
+//! # Contract
+//! * Lines go to stderr. `auto` writes JSON when stderr is the journal of systemd (`JOURNAL_STREAM`
+//!   names it, systemd.exec(5)), and text otherwise, coloured on a terminal.
+//! * Which lines: `--log-level` wherever it was given (flag, environment, file); else `RUST_LOG`; else
+//!   `info`. A level alone does not concern openraft, which would tell every vote.
+
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+/// What of openraft is logged unless a filter names it: what matters of it we say ourselves.
+const QUIET: &str = "openraft=error";
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// JSON for the journal of systemd, otherwise text.
+    #[default]
+    Auto,
+    /// Text for people, coloured on a terminal.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Whether it means JSON, for this process.
+    pub fn is_json(self) -> bool {
+        match self {
+            Self::Json => true,
+            Self::Pretty => false,
+            Self::Auto => {
+                let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+                rustix::fs::fstat(std::io::stderr().as_fd())
+                    .is_ok_and(|stat| is_stream(&stream, stat.st_dev, stat.st_ino))
+            }
+        }
+    }
+}
+
+/// Whether `JOURNAL_STREAM` names this file.
+fn is_stream(named: &str, device: u64, inode: u64) -> bool {
+    named
+        .split_once(':')
+        .is_some_and(|(dev, ino)| dev.parse() == Ok(device) && ino.parse() == Ok(inode))
+}
+
+/// Checks what `--log-level` was given.
+///
+/// # Errors
+/// What is accepted.
+pub fn filter(text: &str) -> Result<String, String> {
+    let accepted = "accepted: off, error, warn, info, debug, trace, or a list like \
+                    info,mcp_v8_supervisor::executions=debug";
+    let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
+    let mut directives = text.split(',').map(str::trim);
+    // A name without a level would mean all that there is of it: mostly a level that is misspelt.
+    if !directives.all(|directive| is_level(directive) || directive.contains('=')) {
+        return Err(accepted.to_owned());
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) if is_level(text) => Ok(format!("{text},{QUIET}")),
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; {accepted}")),
+    }
+}
+
+/// Begins to log. `level` is what [`filter`] gave; without one, what `RUST_LOG` says, and else
+/// `default`.
+pub fn init(format: LogFormat, level: Option<&str>, default: &str) {
+    let filter = match level {
+        Some(level) => EnvFilter::new(level),
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default)),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if format.is_json() {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(true).init();
+    } else {
+        lines.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+}
+
+/// What a server logs unless it is told otherwise.
+pub fn server_default() -> String {
+    format!("info,{QUIET}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_known_by_device_and_inode() {
+        assert!(is_stream("8:1234", 8, 1234));
+        for other in ["8:1235", "9:1234", "", "8", "8:", "a:b", "8:1234:5"] {
+            assert!(!is_stream(other, 8, 1234), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_level_leaves_openraft_quiet_and_a_filter_is_taken_as_it_is() {
+        assert_eq!(filter("debug").unwrap(), "debug,openraft=error");
+        assert_eq!(filter("WARN").unwrap(), "WARN,openraft=error");
+        let list = "info,mcp_v8_supervisor::executions=debug";
+        assert_eq!(filter(list).unwrap(), list);
+        for bad in ["", "loud", "info,verbose", "a=loud", "debug,"] {
+            let error = filter(bad).unwrap_err();
+            assert!(error.contains("accepted: off, error, warn, info"), "{bad}: {error}");
+        }
+    }
+}
