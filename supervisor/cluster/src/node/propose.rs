@@ -107,6 +107,16 @@ impl Node {
     /// # Errors
     /// [`ProposeError`].
     pub async fn propose(&self, command: Command) -> Result<Proposed, ProposeError> {
+        let begun = std::time::Instant::now();
+        let proposed = self.propose_uncounted(command).await;
+        match &proposed {
+            Ok(_) => histogram!(COMMIT_SECONDS).record(begun.elapsed()),
+            Err(error) => counter!(COMMIT_FAILURES, "reason" => error.reason()).increment(1),
+        }
+        proposed
+    }
+
+    async fn propose_uncounted(&self, command: Command) -> Result<Proposed, ProposeError> {
         let bytes = size(&command);
         if bytes > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLong(bytes));
@@ -119,16 +129,6 @@ impl Node {
                 return Err(ProposeError::Full(self.full().unwrap_or_default()));
             }
         }
-        let begun = std::time::Instant::now();
-        let proposed = self.enqueue(command).await;
-        match &proposed {
-            Ok(_) => histogram!(COMMIT_SECONDS).record(begun.elapsed()),
-            Err(error) => counter!(COMMIT_FAILURES, "reason" => error.reason()).increment(1),
-        }
-        proposed
-    }
-
-    async fn enqueue(&self, command: Command) -> Result<Proposed, ProposeError> {
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + Duration::from_millis(PROPOSE_MS_MAX);
         let proposal = Proposal { command, answer, deadline };
