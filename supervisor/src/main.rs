@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 /// Exit code of a command line or start that failed, as clap uses it.
 const EXIT_USAGE: u8 = 2;
 
-fn main() -> ExitCode {
+/// The program.
+pub fn main() -> ExitCode {
     allocator::configure();
     let args = match cli::parse(std::env::args_os()) {
         Ok(args) => args,

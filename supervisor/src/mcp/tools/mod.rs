@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmcp::ErrorData;
-use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
+use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, JsonObject, Tool};
 use rmcp::service::{RequestContext, RoleServer};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,6 +31,8 @@ use serde_json::Value;
 use crate::app::App;
 use crate::limits::MCP_MESSAGE_BYTES_MAX;
 use crate::requests::{json_error, session_of};
+
+pub(super) use self::run_js::answer as answer_of;
 
 /// All tools, in the order in which a client shows them.
 pub fn definitions(app: &App) -> Vec<Tool> {
@@ -60,9 +62,12 @@ pub async fn call(
     name: &str,
     arguments: JsonObject,
     context: RequestContext<RoleServer>,
-) -> Result<CallToolResult, ErrorData> {
-    Ok(match name {
-        run_js::NAME => run_js::call(app, arguments, context).await,
+) -> Result<CallToolResponse, ErrorData> {
+    let answer = match name {
+        run_js::NAME => {
+            let response = run_js::call(app, arguments, context).await;
+            return Ok(response.unwrap_or_else(Into::into));
+        }
         get_execution::NAME => get_execution::call(app, arguments).await,
         get_execution_output::NAME => get_execution_output::call(app, arguments).await,
         cancel_execution::NAME => cancel_execution::call(app, arguments).await,
@@ -82,8 +87,8 @@ pub async fn call(
             let message = format!("no tool '{other}'; there are: {}", names.join(", "));
             return Err(ErrorData::invalid_params(message, None));
         }
-    }
-    .unwrap_or_else(|refused| refused))
+    };
+    Ok(answer.unwrap_or_else(|refused| refused).into())
 }
 
 /// A result, or an error result; both go to the client the same way.
