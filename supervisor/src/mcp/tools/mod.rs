@@ -36,8 +36,14 @@ pub(super) use self::run_js::answer as answer_of;
 
 /// All tools, in the order in which a client shows them.
 pub fn definitions(app: &App) -> Vec<Tool> {
+    let mut tools = vec![run_js::definition(app)];
+    tools.extend(others());
+    tools
+}
+
+/// Every tool but `run_js`.
+fn others() -> Vec<Tool> {
     vec![
-        run_js::definition(app),
         get_execution::definition(),
         get_execution_output::definition(),
         cancel_execution::definition(),
@@ -51,6 +57,16 @@ pub fn definitions(app: &App) -> Vec<Tool> {
         list_artifacts::definition(),
         get_artifact::definition(),
     ]
+}
+
+/// What every tool but `run_js` is for: its name, and the first sentence of its description.
+pub fn summaries() -> Vec<(String, String)> {
+    let summary = |tool: Tool| {
+        let description = tool.description.unwrap_or_default();
+        let sentence = description.split(". ").next().unwrap_or_default();
+        (tool.name.into_owned(), format!("{}.", sentence.trim_end_matches('.')))
+    };
+    others().into_iter().map(summary).collect()
 }
 
 /// Calls a tool by name.

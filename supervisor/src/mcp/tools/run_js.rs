@@ -64,7 +64,7 @@ struct Arguments {
     /// Wall clock limit in seconds.
     #[schemars(range(min = 1, max = 300))]
     execution_timeout_secs: Option<u64>,
-    /// Seconds to wait for the end; 0 returns at once with status "running".
+    /// Seconds to wait for the end; 0 returns at once, with status "running" or as a task.
     #[schemars(range(min = 0, max = 300), default = "default_wait")]
     wait_secs: Option<u64>,
     /// A retry with the same key and the same arguments finds the first execution instead of
