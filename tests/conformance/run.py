@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -165,7 +166,7 @@ def conformance(url: str, output: Path, *arguments: str) -> list[tuple[str, list
     if not found:
         raise SystemExit(f"the suite has left no results ({run.returncode}):\n{run.stdout}\n{run.stderr}")
     # server-NAME-TIMESTAMP
-    names = [file.parent.name.removeprefix("server-").split("-20")[0] for file in found]
+    names = [re.fullmatch(r"(?:server-)?(.+?)-\d{4}-\d\d-\d\dT.*", file.parent.name)[1] for file in found]
     return list(zip(names, (json.loads(file.read_text()) for file in found)))
 
 

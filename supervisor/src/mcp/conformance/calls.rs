@@ -2,7 +2,7 @@
 
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolResult, ContentBlock, LoggingLevel, ProgressNotificationParam, ServerNotification, Tool,
+    CallToolResult, ContentBlock, ProgressNotificationParam, ServerNotification, Tool,
 };
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
@@ -163,7 +163,8 @@ pub(super) fn text(text: &str) -> Value {
 }
 
 /// A result from its JSON.
-pub(super) fn complete(result: Value) -> Reply {
+pub(super) fn complete(mut result: Value) -> Reply {
+    result["resultType"] = "complete".into();
     made::<CallToolResult>(result).map(Into::into)
 }
 
@@ -173,10 +174,9 @@ async fn logging(call: &Call<'_>) -> Reply {
     let said = ["Tool execution started", "Tool processing data", "Tool execution completed"];
     for said in said {
         if wanted {
-            let level = LoggingLevel::Info;
             let message = json!({
                 "method": "notifications/message",
-                "params": {"level": level, "logger": "conformance", "data": said},
+                "params": {"level": "info", "logger": "conformance", "data": said},
             });
             let message: ServerNotification = made(message)?;
             call.context.peer.send_notification(message).await.map_err(gone)?;

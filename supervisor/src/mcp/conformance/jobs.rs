@@ -112,7 +112,7 @@ pub(super) async fn call(call: Call<'_>) -> Reply {
     match &*name {
         "slow_compute" => {
             let arguments = call.request.arguments.as_ref();
-            let seconds = arguments.and_then(|arguments| arguments["seconds"].as_u64());
+            let seconds = arguments.and_then(|arguments| arguments.get("seconds")?.as_u64());
             let seconds = seconds.unwrap_or_default();
             let code = format!(
                 "await new Promise(done => setTimeout(done, {})); 'computed for {seconds} s'",
