@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from harness import HANG, Answer, Server, curl, wait_until
-from test_mcp_wire import initialize, message, modern, reply, run_js, statuses, with_meta, ACCEPT
+from test_mcp_wire import ACCEPT, initialize, message, modern, reply, run_js, statuses, with_meta
 
 TASKS = "io.modelcontextprotocol/tasks"
-UNKNOWN = ["018f0000-0000-7000-8000-000000000000", "nonsense", ""]
+UNKNOWN = ["018f0000-0000-7000-8000-000000000000", "nonsense"]
 METHODS = ["tasks/get", "tasks/update", "tasks/cancel"]
 
 
