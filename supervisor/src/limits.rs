@@ -314,6 +314,14 @@ pub const PROGRESS_END_MAX: Duration = Duration::from_millis(250);
 /// of up to 1 MiB. What does not fit is cut with a notice that says how to read the rest.
 pub const MCP_MESSAGE_BYTES_MAX: usize = 1024 * 1024 - 64 * 1024;
 
+/// How often a client is asked to look at a task, in milliseconds.
+pub const TASK_POLL_MS: u64 = 1_000;
+
+/// How long a client is told that a task is kept, in milliseconds, from when it was accepted. It is
+/// kept as long as its execution, which is for as long from when that ended, unless more have ended
+/// since than are kept.
+pub const TASK_KEPT_MS: u64 = mcp_v8_cluster::limits::EXPIRE_AFTER_MS_DEFAULT;
+
 /// Messages waiting in one direction of a stdio connection.
 pub const STDIO_QUEUE_DEPTH_MAX: usize = 64;
 

@@ -10,7 +10,8 @@ use mcp_v8_supervisor::{allocator, exec, http, operate, reference, server};
 /// Exit code of a command line or start that failed, as clap uses it.
 const EXIT_USAGE: u8 = 2;
 
-fn main() -> ExitCode {
+/// The program.
+pub fn main() -> ExitCode {
     allocator::configure();
     let args = match cli::parse(std::env::args_os()) {
         Ok(args) => args,

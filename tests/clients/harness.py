@@ -133,7 +133,9 @@ def descendants(pid: int) -> list[Process]:
 class Server:
     """A running `mcp-v8`. `kind` is `http` or `sse`."""
 
-    def __init__(self, kind: str, directory: Path, *arguments: str) -> None:
+    def __init__(
+        self, kind: str, directory: Path, *arguments: str, program: str = "mcp-v8", wait: bool = True
+    ) -> None:
         self.kind = kind
         self.stopped = False
         self.port = free_port()
@@ -144,7 +146,7 @@ class Server:
         # More at once than this machine has cores: a test that leaves a script behind by mistake
         # should fail alone.
         command = [
-            binary("mcp-v8"),
+            binary(program),
             f"--{kind}-port={self.port}",
             "--bind-host=127.0.0.1",
             f"--session-db-path={directory / 'state'}",
@@ -155,13 +157,18 @@ class Server:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True
             )
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, deadline: float = START_DEADLINE) -> None:
+        """Returns once it is ready; one that does not become so is ended."""
         try:
-            self._wait_ready()
+            self._wait_ready(deadline)
         except BaseException:
             self.kill()
             raise
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, deadline: float) -> None:
         def ready() -> bool:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log()}")
@@ -172,7 +179,7 @@ class Server:
                 return False
 
         try:
-            wait_until(ready, "GET /readyz answers 200", START_DEADLINE)
+            wait_until(ready, "GET /readyz answers 200", deadline)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log()}") from None
 

@@ -37,7 +37,7 @@ pub async fn root() -> Response {
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
 pub async fn llms_txt() -> Response {
-    text("text/plain; charset=utf-8", docs::LLMS_TXT)
+    text("text/plain; charset=utf-8", docs::llms_txt())
 }
 
 /// The manual, in Markdown

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::sessions::{Sessions, id_of};
-use super::{Mcp, cancelled};
+use super::{Handler, cancelled};
 use crate::app::SharedApp;
 use crate::http::ApiError;
 use crate::limits::{BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSION_IDLE_MAX};
@@ -30,7 +30,7 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
         .with_max_request_body_bytes(BODY_BYTES_MAX)
         .with_cancellation_token(stop.clone());
     let (node, told) = (app.node.clone(), app.executions.cancelled_elsewhere());
-    let handler = Mcp::new(app);
+    let handler = Handler::new(app);
     let mut manager = LocalSessionManager::default();
     manager.session_config.keep_alive = Some(MCP_SESSION_IDLE_MAX);
     let manager = Arc::new(manager);

@@ -3,28 +3,40 @@
 //! # Contract
 //! * One file per tool in `tools/`, one per transport here. Tools go through the same executions as
 //!   REST does.
+//! * A script that outlasts its call goes on as a task, where the client knows those.
 //! * What a model can correct comes back as a tool result with `isError`; only an unknown tool,
 //!   resource or method is a protocol error.
 
 mod cancelled;
+#[cfg(feature = "conformance")]
+mod conformance;
 pub mod http;
 mod observed;
 mod resources;
 mod sessions;
 pub mod sse;
 pub mod stdio;
+mod tasks;
 pub mod tools;
 
 use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CancelledNotificationParam, Implementation,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-    ReadResourceResponse, ServerCapabilities, ServerConfig,
+    CallToolRequestParams, CallToolResponse, CancelTaskParams, CancelledNotificationParam,
+    GetTaskParams, GetTaskResult, Implementation, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+    ServerConfig, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
 use crate::app::{SharedApp, VERSION};
+
+/// What answers a connection: the product, and in a build for the conformance suite fixtures before it.
+#[cfg(not(feature = "conformance"))]
+pub(crate) type Handler = Mcp;
+/// What answers a connection: the product, with the fixtures of the conformance suite before it.
+#[cfg(feature = "conformance")]
+pub(crate) type Handler = conformance::Fixtures;
 
 /// The handler of one connection. Cheap to clone; all state is behind it.
 #[derive(Debug, Clone)]
@@ -41,7 +53,8 @@ impl Mcp {
 
 impl ServerHandler for Mcp {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().build();
+        let capabilities =
+            ServerCapabilities::builder().enable_tools().enable_resources().enable_tasks().build();
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("mcp-v8", VERSION).with_title("mcp-v8"))
             .with_instructions(self.app.instructions())
@@ -62,7 +75,7 @@ impl ServerHandler for Mcp {
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
         // Boxed: the futures of the tools are large, and this one is held by value in many places.
-        Box::pin(observed::call(&self.app, &request.name, arguments, context)).await.map(Into::into)
+        Box::pin(observed::call(&self.app, &request.name, arguments, context)).await
     }
 
     async fn list_resources(
@@ -79,6 +92,30 @@ impl ServerHandler for Mcp {
         _: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         resources::read(&self.app, &request.uri).map(Into::into)
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        tasks::get(&self.app, &request.task_id).await
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        tasks::update(&self.app, &request.task_id).await
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        tasks::cancel(&self.app, &request.task_id).await
     }
 
     async fn on_cancelled(

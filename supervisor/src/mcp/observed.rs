@@ -10,7 +10,7 @@ use std::time::Instant;
 use axum::http::request::Parts;
 use opentelemetry::trace::SpanKind;
 use rmcp::ErrorData;
-use rmcp::model::{CallToolResult, JsonObject};
+use rmcp::model::{CallToolResponse, JsonObject};
 use rmcp::service::{RequestContext, RoleServer};
 use tracing::Instrument;
 
@@ -37,7 +37,7 @@ pub(super) async fn call(
     name: &str,
     arguments: JsonObject,
     mut context: RequestContext<RoleServer>,
-) -> Result<CallToolResult, ErrorData> {
+) -> Result<CallToolResponse, ErrorData> {
     let tool = tools::NAMES.iter().find(|known| **known == name).copied().unwrap_or("unknown");
     let parts = context.extensions.get::<Parts>();
     let origin = parts.and_then(|parts| parts.extensions.get::<Origin>()).cloned();
@@ -67,7 +67,7 @@ pub(super) async fn call(
     let answer = tools::call(app, name, arguments, context).instrument(log).await;
     call.outcome = match &answer {
         _ if cancelled.is_cancelled() => "cancelled",
-        Ok(answer) if answer.is_error == Some(true) => "error",
+        Ok(CallToolResponse::Complete(answer)) if answer.is_error == Some(true) => "error",
         Ok(_) => "ok",
         Err(_) => "refused",
     };

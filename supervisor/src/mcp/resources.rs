@@ -2,6 +2,7 @@
 
 use rmcp::ErrorData;
 use rmcp::model::{ReadResourceResult, Resource, ResourceContents};
+use serde_json::json;
 
 use crate::app::App;
 use crate::docs;
@@ -31,7 +32,7 @@ pub(super) fn list() -> Vec<Resource> {
 pub(super) fn read(app: &App, uri: &str) -> Result<ReadResourceResult, ErrorData> {
     let (text, mime_type) = match uri {
         README => (docs::README.to_owned(), "text/markdown"),
-        LLMS_TXT => (docs::LLMS_TXT.to_owned(), "text/plain"),
+        LLMS_TXT => (docs::llms_txt().to_owned(), "text/plain"),
         OPENAPI => (docs::openapi().to_owned(), "application/json"),
         TOOLS => {
             let tools = serde_json::to_string_pretty(&tools::definitions(app));
@@ -40,7 +41,7 @@ pub(super) fn read(app: &App, uri: &str) -> Result<ReadResourceResult, ErrorData
         other => {
             let known = [README, LLMS_TXT, OPENAPI, TOOLS].join(", ");
             let message = format!("no resource '{other}'; there are: {known}");
-            return Err(ErrorData::resource_not_found(message, None));
+            return Err(ErrorData::resource_not_found(message, Some(json!({ "uri": other }))));
         }
     };
     let contents = ResourceContents::text(text, uri).with_mime_type(mime_type);

@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
-use super::Mcp;
+use super::Handler;
 use crate::app::SharedApp;
 use crate::http::{ApiError, body};
 use crate::limits::{SSE_KEEP_ALIVE, SSE_QUEUE_DEPTH_MAX, SSE_SESSIONS_MAX};
@@ -110,7 +110,7 @@ async fn open(State(sessions): State<Sessions>) -> Result<Response, ApiError> {
     let registered =
         Registered { id, open: Arc::clone(&sessions.open), _service: cancel.clone().drop_guard() };
     let transport = (PollSender::new(to_client), ReceiverStream::new(from_client));
-    let handler = Mcp::new(Arc::clone(&sessions.app));
+    let handler = Handler::new(Arc::clone(&sessions.app));
     tokio::spawn(async move {
         match handler.serve_with_ct(transport, cancel).await {
             Ok(running) => drop(running.waiting().await),

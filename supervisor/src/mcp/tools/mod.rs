@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmcp::ErrorData;
-use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool};
+use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, JsonObject, Tool};
 use rmcp::service::{RequestContext, RoleServer};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,6 +31,8 @@ use serde_json::Value;
 use crate::app::App;
 use crate::limits::MCP_MESSAGE_BYTES_MAX;
 use crate::requests::{json_error, session_of};
+
+pub(super) use self::run_js::answer as answer_of;
 
 /// All tools, in the order in which a client shows them.
 pub fn definitions(app: &App) -> Vec<Tool> {
@@ -43,8 +45,14 @@ pub fn reference() -> Vec<Tool> {
 }
 
 fn with_description(run_js: Option<&str>) -> Vec<Tool> {
+    let mut tools = vec![run_js::definition(run_js)];
+    tools.extend(others());
+    tools
+}
+
+/// Every tool but `run_js`.
+fn others() -> Vec<Tool> {
     vec![
-        run_js::definition(run_js),
         get_execution::definition(),
         get_execution_output::definition(),
         cancel_execution::definition(),
@@ -77,6 +85,16 @@ pub(super) const NAMES: [&str; 13] = [
     get_artifact::NAME,
 ];
 
+/// What every tool but `run_js` is for: its name, and the first sentence of its description.
+pub fn summaries() -> Vec<(String, String)> {
+    let summary = |tool: Tool| {
+        let description = tool.description.unwrap_or_default();
+        let sentence = description.split(". ").next().unwrap_or_default();
+        (tool.name.into_owned(), format!("{}.", sentence.trim_end_matches('.')))
+    };
+    others().into_iter().map(summary).collect()
+}
+
 /// Calls a tool by name.
 ///
 /// # Errors
@@ -86,9 +104,12 @@ pub async fn call(
     name: &str,
     arguments: JsonObject,
     context: RequestContext<RoleServer>,
-) -> Result<CallToolResult, ErrorData> {
-    Ok(match name {
-        run_js::NAME => run_js::call(app, arguments, context).await,
+) -> Result<CallToolResponse, ErrorData> {
+    let answer = match name {
+        run_js::NAME => {
+            let response = run_js::call(app, arguments, context).await;
+            return Ok(response.unwrap_or_else(Into::into));
+        }
         get_execution::NAME => get_execution::call(app, arguments).await,
         get_execution_output::NAME => get_execution_output::call(app, arguments).await,
         cancel_execution::NAME => cancel_execution::call(app, arguments).await,
@@ -108,8 +129,8 @@ pub async fn call(
             let message = format!("no tool '{other}'; there are: {}", names.join(", "));
             return Err(ErrorData::invalid_params(message, None));
         }
-    }
-    .unwrap_or_else(|refused| refused))
+    };
+    Ok(answer.unwrap_or_else(|refused| refused).into())
 }
 
 /// A result, or an error result; both go to the client the same way.

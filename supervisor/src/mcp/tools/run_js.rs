@@ -1,13 +1,15 @@
 //! `run_js`: run a script and, by default, wait for its end.
 //!
 //! Console lines travel as progress notifications while it runs, if the client asked for them.
-//! Cancelling or dropping the call cancels the script.
+//! Cancelling or dropping the call cancels the script. One that outlasts its call goes on, as a task
+//! where the client knows those.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmcp::model::{
-    CallToolResult, JsonObject, ProgressNotificationParam, ProgressToken, Tool, ToolAnnotations,
+    CallToolResponse, CallToolResult, JsonObject, ProgressNotificationParam, ProgressToken, Tool,
+    ToolAnnotations,
 };
 use rmcp::service::{Peer, RequestContext, RoleServer};
 use schemars::JsonSchema;
@@ -15,7 +17,7 @@ use serde::Deserialize;
 
 use super::get_artifact::block;
 use super::get_execution::fitted_result;
-use super::{Answer, cut_with_notice, define, fits, message_bytes, parse, refuse, result, session};
+use super::{cut_with_notice, define, fits, message_bytes, parse, refuse, result, session};
 use crate::app::App;
 use crate::executions::model::{RunResult, Status};
 use crate::executions::{CancelOnDrop, Execution, Submit, Wait};
@@ -23,6 +25,7 @@ use crate::limits::{
     CODE_BYTES_MAX, MCP_MESSAGE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_END_MAX, PROGRESS_PAUSE,
     WAIT_SECS_DEFAULT,
 };
+use crate::mcp::tasks;
 use crate::observe::Origin;
 use crate::sessions::heap_id;
 
@@ -62,7 +65,7 @@ struct Arguments {
     /// Wall clock limit in seconds.
     #[schemars(range(min = 1, max = 300))]
     execution_timeout_secs: Option<u64>,
-    /// Seconds to wait for the end; 0 returns at once with status "running".
+    /// Seconds to wait for the end; 0 returns at once, with status "running" or as a task.
     #[schemars(range(min = 0, max = 300), default = "default_wait")]
     wait_secs: Option<u64>,
     /// A retry with the same key and the same arguments finds the first execution instead of
@@ -98,7 +101,7 @@ pub(super) async fn call(
     app: &App,
     arguments: JsonObject,
     context: RequestContext<RoleServer>,
-) -> Answer {
+) -> Result<CallToolResponse, CallToolResult> {
     let arguments: Arguments = parse(arguments)?;
     let session = session(app, arguments.session, &context)?;
     let heap = arguments.heap.as_deref().map(|heap| heap_id("heap", heap));
@@ -126,7 +129,7 @@ pub(super) async fn call(
     let keyed = submit.idempotency_key.is_some();
     let execution = app.executions.submit(submit).await.map_err(refuse)?;
     if wait.duration().is_zero() {
-        return Ok(answer(app, &execution).await);
+        return Ok(response(app, &execution, &context).await);
     }
     // Whoever retries with a key finds the execution again, so a lost call does not cancel it.
     let on_drop = (!keyed).then(|| CancelOnDrop::new(&app.executions, &execution));
@@ -151,10 +154,23 @@ pub(super) async fn call(
     if let Some(on_drop) = on_drop {
         on_drop.disarm();
     }
-    Ok(answer(app, &execution).await)
+    Ok(response(app, &execution, &context).await)
 }
 
-async fn answer(app: &App, execution: &Execution) -> CallToolResult {
+/// The end of a script, or that it goes on.
+async fn response(
+    app: &App,
+    execution: &Execution,
+    context: &RequestContext<RoleServer>,
+) -> CallToolResponse {
+    if !execution.ended() && tasks::known_to_client(context) {
+        return tasks::created(execution).into();
+    }
+    answer(app, execution).await.into()
+}
+
+/// What there is of an execution, as this tool answers it.
+pub(in crate::mcp) async fn answer(app: &App, execution: &Execution) -> CallToolResult {
     let run = fitted(execution.run_result());
     let failed = !matches!(run.status, Status::Running | Status::Completed);
     let mut answer = result(&run, failed);
