@@ -23,6 +23,7 @@ pub mod pool;
 pub mod requests;
 pub mod rest_client;
 pub mod server;
+pub mod service;
 pub mod sessions;
 pub mod stop;
 pub mod waiting;

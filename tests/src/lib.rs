@@ -9,7 +9,9 @@
 
 pub mod bucket;
 pub mod cluster;
+pub mod frozen;
 pub mod history;
+pub mod nginx;
 pub mod steps;
 pub mod writes;
 
