@@ -111,7 +111,20 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(HEAPS_STORED, "Heaps on the disk of this node");
     describe_gauge!(HEAPS_MISSING, "Heaps that this node should have and does not have yet");
     describe_gauge!(HEAPS_STORED_BYTES, Unit::Bytes, "Bytes of their files");
+    from_zero();
     Ok(handle)
+}
+
+/// Counters that alerts watch are there before they count: the first of something that should not
+/// happen is an increase then.
+fn from_zero() {
+    counter!(WORKER_START_FAILURES).increment(0);
+    for reason in ["overloaded", "unavailable", "no_majority"] {
+        counter!(REFUSED, "reason" => reason).increment(0);
+    }
+    for cause in ["signal", "exit", "protocol"] {
+        counter!(WORKER_EXITS, "cause" => cause).increment(0);
+    }
 }
 
 /// A script has left a heap, which was stored in so many bytes.
