@@ -174,7 +174,8 @@ class Nginx:
         self.process: subprocess.Popen | None = None
 
     def command(self, *arguments: str) -> list[str]:
-        return [program("nginx"), "-p", str(self.directory), "-c", str(self.configuration), *arguments]
+        errors = str(self.directory / "error.log")
+        return [program("nginx"), "-e", errors, "-p", str(self.directory), "-c", str(self.configuration), *arguments]
 
     def start(self) -> None:
         self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, start_new_session=True)

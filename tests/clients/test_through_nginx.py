@@ -26,7 +26,10 @@ import pytest
 
 from cluster import NODES, Cluster, in_front_of
 from conftest import MODERN
-from harness import REPOSITORY, TEST_ENV, async_wait_until, wait_until
+from harness import REPOSITORY, TEST_ENV, wait_until
+
+# The first test waits for all of it.
+pytestmark = pytest.mark.timeout(240)
 
 # How often every node is restarted.
 ROUNDS = 2
@@ -267,7 +270,6 @@ def done(tmp_path_factory):
         cluster.kill()
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_no_call_fails_while_nodes_are_restarted(done, client):
     tallies, _, nginx = done

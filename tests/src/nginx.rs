@@ -106,6 +106,8 @@ impl Nginx {
             .arg(&around_at)
             .arg("-p")
             .arg(dir.path())
+            .arg("-e")
+            .arg(dir.path().join("error.log"))
             .stdin(Stdio::null())
             .spawn()
             .unwrap();

@@ -161,7 +161,7 @@ async fn a_node_without_a_majority_counts_as_started_and_says_what_it_waits_for(
 async fn a_server_that_waits_for_room_on_its_disk_counts_as_started() {
     let manager = Manager::at_path();
     let full = "for word; do case $word in --session-db-path=*) dir=${word#*=};; esac; done
-        mount -t tmpfs -o size=8m tmpfs \"$dir\" && exec \"$0\" \"$@\"";
+        mount -t tmpfs -o size=64m tmpfs \"$dir\" && head -c 63M /dev/zero >\"$dir/full\" && exec \"$0\" \"$@\"";
     let launcher = ["unshare", "--mount", "sh", "-c", full];
     let mut server = Server::launch_in(&launcher, &manager.environment(), &[]).await;
     manager.hears("STATUS=starting: waits for room").await;
