@@ -67,10 +67,7 @@ impl Nginx {
     }
 
     /// The same with a change.
-    pub async fn cluster_with(
-        nodes: &[String; 3],
-        change: impl FnOnce(String) -> String,
-    ) -> Self {
+    pub async fn cluster_with(nodes: &[String; 3], change: impl FnOnce(String) -> String) -> Self {
         let text = |text: String| {
             let names = ["node1", "node2", "node3"];
             let text = names.iter().zip(nodes).fold(text, |text, (name, address)| {

@@ -137,7 +137,8 @@ async fn p9_slow_readers_of_ten_mebibytes_hold_nobody_up_and_leave_nothing_behin
     const READERS: usize = 8;
     let (server, before) = server(&["--console-bytes-max=16777216"]).await;
     let nginx = Nginx::single_with(&address(&server), |text| text).await;
-    let flood = "const line = 'x'.repeat(1023); for (let i = 0; i < 10 * 1024; i++) console.log(line)";
+    let flood =
+        "const line = 'x'.repeat(1023); for (let i = 0; i < 10 * 1024; i++) console.log(line)";
     let mut readers: Vec<TcpStream> =
         (0..READERS).map(|_| sent(&nginx, "POST /api/exec?wait=60", flood)).collect();
     // Those of MCP are not buffered by nginx: they hold the server's connections.
@@ -156,8 +157,14 @@ async fn p9_slow_readers_of_ten_mebibytes_hold_nobody_up_and_leave_nothing_behin
     for number in 0..20 {
         let begun = Instant::now();
         let post = client().post(format!("{}/api/exec?wait=30", nginx.url));
-        let answer: Value =
-            post.json(&json!({ "code": format!("{number}") })).send().await.unwrap().json().await.unwrap();
+        let answer: Value = post
+            .json(&json!({ "code": format!("{number}") }))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
         assert_eq!(answer["result"], number.to_string());
         assert!(begun.elapsed() < PROMPT, "{:?}", begun.elapsed());
     }

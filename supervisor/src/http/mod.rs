@@ -18,6 +18,7 @@ mod in_flight;
 mod meta;
 mod quarantine;
 mod raft;
+mod refuse;
 pub mod serve;
 mod sessions;
 

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::FutureExt;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -27,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::refuse;
 use crate::limits::{CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, HEADER_READ_MAX, LAST_REQUEST_MAX};
 
 /// Why a listener cannot start.
@@ -147,11 +147,8 @@ pub async fn serve(
         };
         connections.take(stream, from, permit);
     }
-    // Who has connected by now is answered; later ones are refused when the listener is gone.
-    while let Some(Ok((stream, from))) = listener.accept().now_or_never() {
-        connections.take(stream, from, None);
-    }
-    drop(listener);
+    // Who has connected by now is answered; later ones are refused.
+    refuse::close(listener, |stream, from| connections.take(stream, from, None)).await;
     connections.open.close();
     if tokio::time::timeout(CONNECTION_DRAIN_MAX, connections.open.wait()).await.is_err() {
         tracing::debug!("connections were still open at the end");

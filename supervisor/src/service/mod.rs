@@ -174,7 +174,9 @@ async fn ping(socket: Socket, phases: watch::Receiver<Phase>, every: Duration) {
         if timeout(every, takes_turns(&phase)).await.is_ok() {
             say(&socket, "WATCHDOG=1").await;
         } else {
-            tracing::error!("the node stands still: the watchdog of the service manager is not told");
+            tracing::error!(
+                "the node stands still: the watchdog of the service manager is not told"
+            );
         }
     }
 }

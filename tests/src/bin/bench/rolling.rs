@@ -63,12 +63,7 @@ impl Clients {
 }
 
 /// One script, over MCP or REST; its answer is checked.
-async fn call(
-    client: &reqwest::Client,
-    url: &str,
-    mcp: bool,
-    number: usize,
-) -> Result<(), String> {
+async fn call(client: &reqwest::Client, url: &str, mcp: bool, number: usize) -> Result<(), String> {
     let code = format!("console.log('call {number}'); {number} + 1");
     let request = if mcp {
         run_js(client.post(format!("{url}/mcp")), number, json!({ "code": code }))
@@ -131,18 +126,27 @@ pub async fn run(options: &Options) {
 
     let shown = |from: Instant, to: Instant, mcp: Option<bool>| {
         let within = calls.iter().filter(move |call| {
-            call.begun < to && call.begun + call.took > from && mcp.is_none_or(|mcp| mcp == call.mcp)
+            call.begun < to
+                && call.begun + call.took > from
+                && mcp.is_none_or(|mcp| mcp == call.mcp)
         });
         within.collect::<Vec<_>>()
     };
-    println!("| calls through nginx, {} clients | calls | failed | p50 ms | p99 ms | worst ms |", options.clients);
+    println!(
+        "| calls through nginx, {} clients | calls | failed | p50 ms | p99 ms | worst ms |",
+        options.clients
+    );
     println!("|---|---|---|---|---|---|");
     row("REST, before", &shown(measured, restarted, Some(false)));
     row("MCP, before", &shown(measured, restarted, Some(true)));
     let rest = row("REST, while all nodes are restarted", &shown(restarted, over, Some(false)));
     let mcp = row("MCP, while all nodes are restarted", &shown(restarted, over, Some(true)));
     away.sort_unstable();
-    let asked_twice = nginx.requests().iter().filter(|line| line.split('|').next().is_some_and(|asked| asked.contains(','))).count();
+    let asked_twice = nginx
+        .requests()
+        .iter()
+        .filter(|line| line.split('|').next().is_some_and(|asked| asked.contains(',')))
+        .count();
     println!();
     println!(
         "{} restarts in {:.1} s; from the end of a node's process to its being ready: median {:.0} ms, \
