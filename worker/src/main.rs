@@ -95,7 +95,7 @@ fn main() -> ExitCode {
 /// A process for one job. Returns when the supervisor has hung up before there was one.
 fn single(mut sandbox: Sandbox, purpose: Purpose, outbox: &Arc<Outbox>) -> Result<(), WorkerError> {
     let mut receiver = Receiver::new(purpose);
-    let Some(runtime) = prepare(&mut sandbox, &mut receiver)? else { return Ok(()) };
+    let Some(runtime) = prepare(&mut sandbox, purpose, &mut receiver)? else { return Ok(()) };
     outbox.send(&FromWorker::Ready(ready(sandbox.seal(), false, purpose)))?;
     await_job(outbox, &mut receiver, runtime)
 }
@@ -104,13 +104,17 @@ fn single(mut sandbox: Sandbox, purpose: Purpose, outbox: &Arc<Outbox>) -> Resul
 /// for. None when the supervisor has hung up.
 fn prepare(
     sandbox: &mut Sandbox,
+    purpose: Purpose,
     receiver: &mut Receiver,
 ) -> Result<Option<Option<Runtime>>, WorkerError> {
     allocator::configure();
     sandbox.enter()?;
     faults::install().map_err(WorkerError::Signals)?;
     signals::install().map_err(WorkerError::Signals)?;
-    mcp_v8_runtime::initialize();
+    match purpose {
+        Purpose::Scripts => mcp_v8_runtime::initialize_with_own_seed(),
+        Purpose::Heaps => mcp_v8_runtime::initialize(),
+    }
     let hello = match receiver.next()? {
         None => return Ok(None),
         Some(ToWorker::Hello(hello)) => hello,

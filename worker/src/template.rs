@@ -26,7 +26,7 @@ pub(crate) fn run(
     // Without it children work as well, only slower.
     let _ = text::move_to_huge_pages();
     let mut receiver = Receiver::new(Purpose::Scripts);
-    let Some(mut runtime) = prepare(&mut sandbox, &mut receiver)? else { return Ok(()) };
+    let Some(mut runtime) = prepare(&mut sandbox, purpose, &mut receiver)? else { return Ok(()) };
     if let Some(runtime) = &mut runtime {
         runtime.warm_up_loops();
     }

@@ -15,14 +15,27 @@ use crate::{heap, random};
 pub(crate) const FLAGS: &str =
     "--single-threaded --enable-sharedarraybuffer-per-context --no-extensible-ro-snapshot";
 
+/// Has V8 draw a seed for its hash tables when it takes up a snapshot. By itself it goes on with the
+/// seed that the snapshot was baked with, which everybody knows who has the program.
+const OWN_SEED: &str = "--rehash-snapshot";
+
 static PLATFORM: OnceLock<v8::SharedRef<v8::Platform>> = OnceLock::new();
 
 /// Initialises V8 for this process. Later calls do nothing.
 ///
 /// Threads that are to enter an isolate must descend from the thread of the first call: V8 guards
 /// its memory with protection keys, and new threads inherit those rights from their parent.
+///
+/// Hash tables have the seed of the snapshot: heaps that are kept refer to it.
 pub fn initialize() {
     platform();
+}
+
+/// Initialises V8 for a process that keeps no heap: its hash tables have a seed of its own.
+///
+/// Otherwise as [`initialize`].
+pub fn initialize_with_own_seed() {
+    PLATFORM.get_or_init(|| start(OWN_SEED));
 }
 
 /// Version of the V8 that is linked in.
@@ -41,19 +54,21 @@ pub(crate) fn pump_tasks(isolate: &v8::Isolate) -> bool {
 }
 
 fn platform() -> &'static v8::SharedRef<v8::Platform> {
-    PLATFORM.get_or_init(|| {
-        // Flags are part of the snapshot's identity: none may depend on a job or a machine.
-        v8::V8::set_flags_from_string(&format!(
-            "{FLAGS} --stack-size={JS_STACK_KIB} --wasm-max-mem-pages={WASM_MEMORY_PAGES_MAX}"
-        ));
-        // The data is a multiple of 16 bytes aligned by the crate; a refusal only costs `Intl`.
-        let _ = v8::icu::set_common_data_78(deno_core_icudata::ICU_DATA);
-        // V8 would open /dev/urandom, which a sandboxed process cannot.
-        v8::V8::set_entropy_source(|buffer| random::fill(buffer).is_ok());
-        v8::V8::set_fatal_error_handler(heap::on_fatal_error);
-        let platform = v8::new_single_threaded_default_platform(false).make_shared();
-        v8::V8::initialize_platform(platform.clone());
-        v8::V8::initialize();
-        platform
-    })
+    PLATFORM.get_or_init(|| start(""))
+}
+
+fn start(seed: &str) -> v8::SharedRef<v8::Platform> {
+    // Flags are part of the snapshot's identity: none may depend on a job or a machine.
+    v8::V8::set_flags_from_string(&format!(
+        "{FLAGS} --stack-size={JS_STACK_KIB} --wasm-max-mem-pages={WASM_MEMORY_PAGES_MAX} {seed}"
+    ));
+    // The data is a multiple of 16 bytes aligned by the crate; a refusal only costs `Intl`.
+    let _ = v8::icu::set_common_data_78(deno_core_icudata::ICU_DATA);
+    // V8 would open /dev/urandom, which a sandboxed process cannot.
+    v8::V8::set_entropy_source(|buffer| random::fill(buffer).is_ok());
+    v8::V8::set_fatal_error_handler(heap::on_fatal_error);
+    let platform = v8::new_single_threaded_default_platform(false).make_shared();
+    v8::V8::initialize_platform(platform.clone());
+    v8::V8::initialize();
+    platform
 }

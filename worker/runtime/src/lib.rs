@@ -41,7 +41,7 @@ mod thrown;
 mod timers;
 
 pub use console::ScriptSink;
-pub use engine::{initialize, v8_version};
+pub use engine::{initialize, initialize_with_own_seed, v8_version};
 pub use heap::{LastWords, set_last_words};
 pub use runtime::{CreateError, Runtime, SavedHeap};
 pub use saving::{

@@ -377,10 +377,52 @@ fn halt_failure(state: &State) -> Failure {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
     use super::Runtime;
     use crate::testing::{LIMITS, with_v8};
+
+    /// What a process is to do that [`seeds_are_a_processes_own_unless_it_keeps_heaps`] starts.
+    const SEED: &str = "MCP_V8_TEST_SEED";
+    const SNAPSHOT: &str = "MCP_V8_TEST_SNAPSHOT";
+
+    /// The hash that V8 has for a text, which follows from its seed.
+    fn hash(snapshot: &Path) -> i32 {
+        let snapshot = Box::leak(std::fs::read(snapshot).unwrap().into_boxed_slice());
+        let mut runtime = Runtime::new(snapshot, LIMITS.heap_bytes).unwrap();
+        v8::scope!(let scope, &mut *runtime.isolate);
+        v8::String::new(scope, "a text").unwrap().get_identity_hash().get()
+    }
+
+    /// A seed that is part of the program is known to whoever has it.
+    #[test]
+    fn seeds_are_a_processes_own_unless_it_keeps_heaps() {
+        if let (Ok(seed), Some(snapshot)) = (std::env::var(SEED), std::env::var_os(SNAPSHOT)) {
+            match seed.as_str() {
+                "own" => crate::initialize_with_own_seed(),
+                _ => crate::initialize(),
+            }
+            println!("hash {}", hash(Path::new(&snapshot)));
+            return;
+        }
+        let baked = tempfile::NamedTempFile::new().unwrap();
+        let bytes = with_v8(|snapshot| snapshot.to_vec());
+        std::fs::write(baked.path(), bytes).unwrap();
+        let this = std::thread::current();
+        let of = |seed: &str| {
+            let mut process = Command::new(std::env::current_exe().unwrap());
+            process.args(["--exact", this.name().unwrap(), "--nocapture"]);
+            process.env(SEED, seed).env(SNAPSHOT, baked.path());
+            let printed = String::from_utf8(process.output().unwrap().stdout).unwrap();
+            let hash = printed.lines().find_map(|line| line.split_once("hash "));
+            hash.unwrap_or_else(|| panic!("{printed}")).1.to_owned()
+        };
+        assert_eq!(of("baked"), of("baked"));
+        assert_ne!(of("own"), of("own"));
+    }
 
     /// What a warm process has drawn or begun, all that are forked from it would share.
     #[test]

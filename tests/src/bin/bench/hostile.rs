@@ -34,7 +34,7 @@ use tokio::task::JoinSet;
 
 use crate::Options;
 use crate::load::{at_share, mib, ms};
-use crate::processes::{Mark, zombies};
+use crate::processes::Mark;
 
 /// Turns of each kind.
 const TURNS: usize = 5;

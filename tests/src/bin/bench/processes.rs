@@ -35,15 +35,6 @@ fn inner_pid(pid: u32) -> Option<u32> {
     numbers.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Those of a server's children that have ended and were not waited for.
-pub fn zombies(server: &Server) -> Vec<u32> {
-    let ended = |pid: &u32| {
-        let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('Z'))
-    };
-    server.children().into_iter().filter(ended).collect()
-}
-
 /// Whether a process has ended and was waited for.
 pub fn is_gone(pid: u32) -> bool {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
