@@ -6,6 +6,7 @@
 //!   beginnings of connections, then those that have begun, and then it is closed.
 //! * Whoever begins meanwhile hears nothing, asks again, and is refused once the port is closed: proxies
 //!   then go to another server.
+//! * Nobody else has the port: what is said of it here holds for every copy of its descriptor.
 //! * Where the kernel takes no filter, a connection may be lost in the moment of closing.
 
 use std::io;
