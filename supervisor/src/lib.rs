@@ -26,6 +26,7 @@ pub mod reference;
 pub mod requests;
 pub mod rest_client;
 pub mod server;
+pub mod service;
 pub mod sessions;
 pub mod stop;
 pub mod waiting;

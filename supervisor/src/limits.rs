@@ -217,6 +217,27 @@ pub const LAST_REQUEST_MAX: Duration = Duration::from_millis(300);
 /// balancers look every second or so, and send requests until they have looked.
 pub const NOT_READY_MIN: Duration = Duration::from_secs(2);
 
+/// How long after its ports were opened a server tells its service manager that it has started, though
+/// it is not ready: what it waits for then, others must bring.
+pub const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked at whether a server is ready, for its service manager.
+pub const SERVICE_LOOK: Duration = Duration::from_millis(500);
+
+/// What a service manager may take to receive a message.
+pub const SERVICE_SEND_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes of what a service manager is told about the state of the server; it takes 4 KiB altogether.
+pub const SERVICE_STATUS_BYTES_MAX: usize = 1024;
+
+/// What a stop may take beyond the drain time and [`ANSWERS_MAX`] if whatever can be late is late.
+pub const STOP_LATE_MAX: Duration = Duration::from_secs(15);
+
+/// How long a connection that has begun when its port is about to close may take to be there: longer
+/// than a packet and its answer are on their way between a proxy and its servers. Whoever begins one
+/// meanwhile is kept waiting for longer than that.
+pub const HANDSHAKE_MAX: Duration = Duration::from_millis(20);
+
 /// How long scripts that were told to stop may take to end before they are left behind.
 pub const STOP_MAX: Duration = Duration::from_secs(2);
 

@@ -30,13 +30,14 @@ use crate::heaps::{Heaps, Places};
 use crate::http::cluster_entrance::ClusterEntrance;
 use crate::http::serve::{Anybody, BindError, bind, serve};
 use crate::http::{self, Guard};
-use crate::limits::{CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX};
+use crate::limits::{ANSWERS_MAX, CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX, STOP_LATE_MAX};
 use crate::mcp;
 use crate::metrics;
 use crate::observe::otlp::{self, OtlpError};
 use crate::overview::{self, Overviews};
 use crate::pool::sandbox::Mode;
 use crate::pool::{Health, Pool, PoolError, PoolSettings};
+use crate::service::Service;
 use crate::sessions::SessionError;
 use crate::stop::Stop;
 use crate::waiting::{self, WaitError};
@@ -164,10 +165,12 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
 
     let cluster_listener = listen(&args.bind_host, args.cluster_port, "--cluster-port").await?;
     let mut keeps = args.keeps_state();
+    let ports = [http_listener.as_ref(), sse_listener.as_ref()];
+    let clients = ports.into_iter().flatten().collect::<Vec<_>>();
+    let served = !clients.is_empty() || cluster_listener.is_some();
+    let service = if served { Service::from_env() } else { Service::default() };
     if keeps {
-        let ports = [http_listener.as_ref(), sse_listener.as_ref()];
-        let clients = ports.into_iter().flatten().collect::<Vec<_>>();
-        let served = !clients.is_empty() || cluster_listener.is_some();
+        service.waits_for("room on the disk of its store");
         let store = args.node().path;
         tokio::select! {
             room = waiting::for_room(&store, &clients, served) => match room {
@@ -184,6 +187,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
             }
         }
     }
+    service.waits_for("its store and its first worker process");
     let (heaps_path, heaps_flag) = args.heaps_path();
     if keeps {
         prepare_state(&heaps_path, heaps_flag)?;
@@ -256,6 +260,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         listeners.spawn(serve(listener, Anybody, router, closing.clone()));
     }
     listeners.close();
+    service.serves(Arc::clone(&app));
 
     if let (Some(session), Some(from)) = (&args.session_id, &args.session_fork_from) {
         fork_session(&app, session, from).await?;
@@ -280,9 +285,10 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
 
     // From here on a signal means: now.
+    let saying = service.stops(Arc::clone(&app), drain + ANSWERS_MAX + STOP_LATE_MAX);
     let stopping = Stop { app, drain, in_flight, listeners, closing, streams: stop };
     let shutting_down = async {
-        stopping.answer().await;
+        tokio::join!(stopping.answer(), saying);
         if stdio && ended.is_none() {
             ended = tokio::time::timeout(CONNECTION_DRAIN_MAX, &mut conversation).await.ok();
         }

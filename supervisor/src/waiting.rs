@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::serve::{Anybody, serve};
+use crate::http::serve::{Anybody, serve_for_now};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -62,7 +62,8 @@ pub async fn for_room(
     let stop = CancellationToken::new();
     let _stopping = stop.clone().drop_guard();
     for listener in clients {
-        tokio::spawn(serve(copy(listener)?, Anybody, router(reason.clone()), stop.clone()));
+        let router = router(reason.clone());
+        tokio::spawn(serve_for_now(copy(listener)?, Anybody, router, stop.clone()));
     }
     let mut looks = 0;
     loop {

@@ -61,7 +61,9 @@ def listening(port: int) -> bool:
 
 
 def nginx_program() -> str:
-    found = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    """nginx of the system, or the one that scripts/test-env has fetched."""
+    fetched = Path(__file__).resolve().parents[2] / ".test-env/bin"
+    found = shutil.which("nginx", path=f"/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:{fetched}")
     if not found:
         raise SystemExit("nginx is missing: run scripts/test-env")
     return found

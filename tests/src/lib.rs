@@ -10,8 +10,10 @@
 pub mod bucket;
 pub mod cluster;
 pub mod collector;
+pub mod frozen;
 pub mod history;
 pub mod metrics;
+pub mod nginx;
 pub mod steps;
 pub mod writes;
 

@@ -21,6 +21,7 @@ mod meta;
 mod observed;
 mod quarantine;
 mod raft;
+mod refuse;
 pub mod serve;
 mod sessions;
 mod workers;

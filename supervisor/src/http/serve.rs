@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::FutureExt;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -27,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::refuse;
 use crate::limits::{CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, HEADER_READ_MAX, LAST_REQUEST_MAX};
 
 /// Why a listener cannot start.
@@ -111,13 +111,38 @@ impl Entrance for Anybody {
     }
 }
 
-/// Serves until `stop`, then lets connections finish.
+/// Serves until `stop`, then closes the port and lets connections finish.
 pub async fn serve(
     listener: TcpListener,
     entrance: impl Entrance,
     router: Router,
     stop: CancellationToken,
 ) {
+    let (listener, connections) = accept_until(listener, entrance, router, stop).await;
+    // Who has connected by now is answered; later ones are refused.
+    refuse::close(listener, |stream, from| connections.take(stream, from, None)).await;
+    connections.finish().await;
+}
+
+/// Serves at a port that somebody else goes on with after `stop`: it stays open, and who waits there
+/// to be accepted goes on waiting.
+pub async fn serve_for_now(
+    listener: TcpListener,
+    entrance: impl Entrance,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let (listener, connections) = accept_until(listener, entrance, router, stop).await;
+    drop(listener);
+    connections.finish().await;
+}
+
+async fn accept_until<E: Entrance>(
+    listener: TcpListener,
+    entrance: E,
+    router: Router,
+    stop: CancellationToken,
+) -> (TcpListener, Connections<E>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // HTTP/1.1 only: what proxies speak to servers behind them. Telling two versions apart would
     // mean waiting for a client's first bytes without a bound.
@@ -133,7 +158,7 @@ pub async fn serve(
         };
         let (accepted, permit) = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => return (listener, connections),
             next = next => next,
         };
         let (stream, from) = match accepted {
@@ -147,15 +172,6 @@ pub async fn serve(
         };
         connections.take(stream, from, permit);
     }
-    // Who has connected by now is answered; later ones are refused when the listener is gone.
-    while let Some(Ok((stream, from))) = listener.accept().now_or_never() {
-        connections.take(stream, from, None);
-    }
-    drop(listener);
-    connections.open.close();
-    if tokio::time::timeout(CONNECTION_DRAIN_MAX, connections.open.wait()).await.is_err() {
-        tracing::debug!("connections were still open at the end");
-    }
 }
 
 /// What every connection of a listener has in common.
@@ -168,6 +184,14 @@ struct Connections<E> {
 }
 
 impl<E: Entrance> Connections<E> {
+    /// Waits for the end of all connections, but not for long.
+    async fn finish(self) {
+        self.open.close();
+        if tokio::time::timeout(CONNECTION_DRAIN_MAX, self.open.wait()).await.is_err() {
+            tracing::debug!("connections were still open at the end");
+        }
+    }
+
     /// Serves a connection, which gives its place back at its end.
     fn take(&self, stream: TcpStream, from: SocketAddr, place: Option<OwnedSemaphorePermit>) {
         // Small answers must not wait for more data; an error only costs latency.

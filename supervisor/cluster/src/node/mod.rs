@@ -28,6 +28,7 @@ mod propose;
 pub mod room;
 pub mod status;
 mod troubles;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;

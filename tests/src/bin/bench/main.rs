@@ -10,6 +10,8 @@
 //! mcp-v8-bench heap [--seconds N] [--only NAME]           steps of sessions: time and bytes
 //! mcp-v8-bench state [--seconds N] [--sessions N] [--steps N] [--only NAME]
 //!                                                         steps of sessions through the server
+//! mcp-v8-bench rolling [--seconds N] [--restarts N] [--clients N]
+//!                                                         all nodes restarted in turn, behind nginx
 //! mcp-v8-bench kill [--tries N] [--only NAME]             how late the answer at a time limit is
 //! ```
 //!
@@ -32,13 +34,14 @@ mod load;
 mod memory;
 mod nodes;
 mod processes;
+mod rolling;
 mod state;
 
 use std::time::Duration;
 
-const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|cluster|heap|state|hostile|kill [--seconds N] \
+const USAGE: &str = "usage: mcp-v8-bench exec|cpu|commit|cluster|heap|state|hostile|kill|rolling [--seconds N] \
                      [--rounds N] [--executions N] [--clients N] [--tries N] [--kills N] [--stops N] \
-                     [--freezes N] [--behind N] [--entries N] [--sessions N] [--steps N] [--only PART OF A NAME]";
+                     [--freezes N] [--behind N] [--entries N] [--sessions N] [--steps N] [--restarts N] [--only PART OF A NAME]";
 
 /// What was asked for.
 struct Options {
@@ -54,6 +57,7 @@ struct Options {
     entries: u64,
     sessions: usize,
     steps: usize,
+    restarts: usize,
     only: String,
 }
 
@@ -79,6 +83,7 @@ async fn main() {
         entries: 100_000,
         sessions: 100,
         steps: 20,
+        restarts: 3,
         only: String::new(),
     };
     let mut family = String::new();
@@ -99,6 +104,7 @@ async fn main() {
             "--entries" => options.entries = number(value()) as u64,
             "--sessions" => options.sessions = number(value()),
             "--steps" => options.steps = number(value()),
+            "--restarts" => options.restarts = number(value()),
             "--only" => options.only = value(),
             _ => family = argument,
         }
@@ -111,6 +117,7 @@ async fn main() {
         "heap" => heap::run(&options).await,
         "state" => state::run(&options).await,
         "hostile" => hostile::run(&options).await,
+        "rolling" => rolling::run(&options).await,
         "kill" => kill::run(&options).await,
         _ => panic!("{USAGE}"),
     }
