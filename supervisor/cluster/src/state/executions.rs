@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::rows::{EndRow, ExecutionRow, Kept, KeyRow, NodeRow};
 use super::{
-    Change, Rows, StateError, Transaction, artifacts, decode_row, keys, named, read, sessions,
+    Change, Rows, StateError, Transaction, artifacts, decode_row, keys, named, principals, read,
+    sessions,
 };
 use crate::command::{
     Cancel, Complete, Expire, Part, PartKind, Reassign, Reply, Status, Submit, Text,
@@ -52,6 +53,17 @@ fn keep(state: &mut Transaction<'_>, id: Uuid, kind: PartKind, text: &Text) -> u
             1
         }
         Text::Parts(parts) => *parts,
+    }
+}
+
+/// Whether an execution was accepted already, or one under the same key.
+pub(super) fn is_known(state: &Transaction<'_>, submit: &Submit) -> Result<bool, StateError> {
+    if state.contains(&keys::execution(submit.execution))? {
+        return Ok(true);
+    }
+    match &submit.key {
+        Some(key) => state.contains(&keys::key(&key.text)),
+        None => Ok(false),
     }
 }
 
@@ -189,6 +201,7 @@ fn finish(
     state.put(keys::execution(id), &row);
     state.changes.push(Change::Execution(id));
     sessions::ended(state, id)?;
+    principals::ended(state, id)?;
     Ok(Reply::Ended(status))
 }
 
@@ -285,6 +298,7 @@ pub fn expire(state: &mut Transaction<'_>, expire: &Expire) -> Result<Reply, Sta
             drop_parts(state, id)?;
             sessions::forgotten(state, id)?;
             artifacts::forgotten(state, id)?;
+            principals::forgotten(state, id)?;
         }
     }
     state.put(keys::KEPT.to_vec(), &kept);
