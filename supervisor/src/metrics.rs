@@ -40,6 +40,9 @@ const HEAPS_STORED: &str = "mcp_v8_heaps_stored";
 const HEAPS_MISSING: &str = "mcp_v8_heaps_missing";
 const HEAPS_STORED_BYTES: &str = "mcp_v8_heaps_stored_bytes";
 
+const ACCESS_REFUSED: &str = "mcp_v8_access_refused_total";
+const KEYS_AGE: &str = "mcp_v8_access_keys_age_seconds";
+
 const RAFT_TERM: &str = "mcp_v8_raft_term";
 const RAFT_LEADER: &str = "mcp_v8_raft_is_leader";
 const RAFT_HAS_LEADER: &str = "mcp_v8_raft_has_leader";
@@ -81,6 +84,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "1 for how nodes prove themselves: none, secret, mtls or mtls+secret"
     );
     describe_counter!(CLUSTER_REFUSED, "Callers of the cluster port that were refused, by reason");
+    describe_counter!(ACCESS_REFUSED, "Requests that were refused for their tokens, by reason");
+    describe_gauge!(KEYS_AGE, Unit::Seconds, "Since the keys of tokens were fetched");
     describe_counter!(FINISHED, "Executions that ended, by status");
     describe_counter!(REFUSED, "Submissions that were not accepted, by reason");
     describe_histogram!(SECONDS, Unit::Seconds, "Time a worker had an execution");
@@ -147,6 +152,8 @@ pub fn refused(error: &SubmitError) {
         SubmitError::NoHeap(_) => "no_heap",
         SubmitError::TooManySessions => "too_many_sessions",
         SubmitError::KeyConflict => "key_conflict",
+        SubmitError::TooManyRunning { .. } => "too_many_running",
+        SubmitError::TooOften { .. } => "too_often",
         SubmitError::Overloaded { .. } => "overloaded",
         SubmitError::Unavailable { .. } => "unavailable",
         SubmitError::Cluster(_) => "no_majority",
@@ -154,6 +161,16 @@ pub fn refused(error: &SubmitError) {
         SubmitError::Quarantined(_) => "quarantined",
     };
     counter!(REFUSED, "reason" => reason).increment(1);
+}
+
+/// A request was refused, for this reason.
+pub fn access_refused(reason: &'static str) {
+    counter!(ACCESS_REFUSED, "reason" => reason).increment(1);
+}
+
+/// How old the keys of tokens are.
+pub fn keys_age(age: Duration) {
+    gauge!(KEYS_AGE).set(age.as_secs_f64());
 }
 
 /// Publishes what is counted elsewhere.

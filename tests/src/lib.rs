@@ -10,7 +10,9 @@
 pub mod bucket;
 pub mod cluster;
 pub mod history;
+pub mod issuer;
 pub mod steps;
+pub mod strangers;
 pub mod writes;
 
 use std::net::TcpListener;

@@ -132,7 +132,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         }
         // Another script has the processor meanwhile.
         drop(slot);
-        match steps::keep(shared, kept, artifacts, storing).await {
+        match steps::keep(shared, execution.principal(), kept, artifacts, storing).await {
             Ok(left) => {
                 running.left = Some(left);
                 outcome

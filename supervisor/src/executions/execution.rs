@@ -17,6 +17,8 @@ use super::console::{Console, Page};
 use super::model::{
     ErrorDetail, ErrorKind, ExecutionInfo, ExecutionSummary, OutputPage, RunResult, Status, rfc3339,
 };
+use crate::access::Principal;
+use crate::access::limit::RunningPlace;
 use crate::heaps::HeapId;
 
 /// Bytes a row costs besides its texts, for the retention budget.
@@ -68,6 +70,8 @@ struct Inner {
     heap: Option<HeapId>,
     /// Keys of the artifacts it leaves if it completes.
     artifacts: Vec<String>,
+    /// That it is counted among those of its caller; until its end.
+    place: Option<RunningPlace>,
     end: Option<End>,
 }
 
@@ -90,6 +94,7 @@ impl Inner {
 /// A script from acceptance to retention.
 #[derive(Debug)]
 pub struct Execution {
+    principal: Principal,
     id: Uuid,
     accepted_at: SystemTime,
     idempotency_key: Option<String>,
@@ -101,18 +106,20 @@ pub struct Execution {
 
 impl Execution {
     /// A new execution, waiting for a worker.
-    pub fn new(id: Uuid, idempotency_key: Option<String>) -> Self {
-        Self::accepted(id, idempotency_key, SystemTime::now(), None)
+    pub fn new(principal: Principal, id: Uuid, idempotency_key: Option<String>) -> Self {
+        Self::accepted(principal, id, idempotency_key, SystemTime::now(), None)
     }
 
     /// One that was accepted then, and runs here under `lease`; elsewhere without one.
     pub fn accepted(
+        principal: Principal,
         id: Uuid,
         idempotency_key: Option<String>,
         accepted_at: SystemTime,
         lease: Option<Lease>,
     ) -> Self {
         Self {
+            principal,
             id,
             accepted_at,
             idempotency_key,
@@ -123,12 +130,23 @@ impl Execution {
         }
     }
 
+    /// It, counted among those of its caller until its end.
+    pub fn in_place(self, place: Option<RunningPlace>) -> Self {
+        self.inner.lock().place = place;
+        self
+    }
+
+    /// Whose it is.
+    pub fn principal(&self) -> Principal {
+        self.principal
+    }
+
     /// Its id; ids sort by time of acceptance.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// The key it was submitted under.
+    /// The key it was submitted under, as it is kept.
     pub fn idempotency_key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
     }
@@ -216,9 +234,10 @@ impl Execution {
         self.inner.lock().heap = Some(heap);
     }
 
-    /// Notes the keys of the artifacts that it leaves if it completes.
+    /// Notes the keys, as they are kept, of the artifacts that it leaves if it completes.
     pub fn set_artifacts(&self, keys: Vec<String>) {
-        self.inner.lock().artifacts = keys;
+        let said = keys.iter().map(|key| self.principal.said(key)).collect();
+        self.inner.lock().artifacts = said;
     }
 
     /// Ends it with the outcome that counts, as of then, and returns the bytes it keeps, or `None`
@@ -234,8 +253,11 @@ impl Execution {
         };
         inner.console.finish();
         inner.end = Some(End { outcome, at });
+        let place = inner.place.take();
         let bytes = ROW_BYTES + text_bytes + inner.console.bytes();
         drop(inner);
+        // Before anybody sees the end: its caller may have another.
+        drop(place);
         self.changed.send_replace(());
         Some(bytes)
     }
@@ -378,7 +400,7 @@ mod tests {
 
     #[test]
     fn an_accepted_cancel_is_the_outcome_and_a_late_finish_changes_nothing() {
-        let execution = Execution::new(Uuid::now_v7(), None);
+        let execution = Execution::new(Principal::EVERYBODY, Uuid::now_v7(), None);
         assert!(execution.request_stop(StopCause::Cancelled).is_ok());
         assert!(finish(&execution, Some("late")).is_some());
         assert_eq!(execution.status(), Status::Cancelled);
@@ -391,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_page_says_what_comes_next() {
-        let execution = Execution::new(Uuid::now_v7(), None);
+        let execution = Execution::new(Principal::EVERYBODY, Uuid::now_v7(), None);
         execution.append("a\nb\n");
         let page = execution.page(PageBy::Lines { offset: 1, limit: 1 });
         assert_eq!((page.data.as_str(), page.next_line_offset, page.next_byte_offset), ("a", 2, 2));

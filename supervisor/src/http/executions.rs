@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
+use crate::access::Caller;
 use crate::app::SharedApp;
 use crate::executions::model::{ExecutionInfo, ExecutionList, OutputPage};
 use crate::executions::{PageBy, Wait};
@@ -35,10 +36,11 @@ pub struct ListQuery {
 )]
 pub async fn list(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     query: Params<ListQuery>,
 ) -> Result<Json<ExecutionList>, ApiError> {
     let Query(query) = query?;
-    Ok(Json(app.executions.list(query.limit, query.cursor.as_deref()).await?))
+    Ok(Json(app.executions.list(by, query.limit, query.cursor.as_deref()).await?))
 }
 
 /// Whether to wait.
@@ -62,12 +64,13 @@ pub struct WaitQuery {
 )]
 pub async fn get(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     id: Id,
     query: Params<WaitQuery>,
 ) -> Result<Json<ExecutionInfo>, ApiError> {
     let (Path(id), Query(query)) = (id?, query?);
     let wait = Wait::seconds("wait", query.wait.unwrap_or(0))?;
-    let execution = app.executions.get(&id).await?;
+    let execution = app.executions.get(by, &id).await?;
     wait.until_finished(&app.executions, &execution).await;
     Ok(Json(execution.info()))
 }
@@ -101,6 +104,7 @@ pub struct OutputQuery {
 )]
 pub async fn output(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     id: Id,
     query: Params<OutputQuery>,
 ) -> Result<Json<OutputPage>, ApiError> {
@@ -108,7 +112,7 @@ pub async fn output(
     let OutputQuery { line_offset, line_limit, byte_offset, byte_limit, wait } = query;
     let page = PageQuery { line_offset, line_limit, byte_offset, byte_limit }.page()?;
     let wait = Wait::seconds("wait", wait.unwrap_or(0))?;
-    let execution = app.executions.get(&id).await?;
+    let execution = app.executions.get(by, &id).await?;
     if !wait.duration().is_zero() {
         let seen = match page {
             PageBy::Bytes { offset, .. } => offset,
@@ -136,9 +140,12 @@ pub struct CancelAnswer {
         (status = 400, description = "It was over already, or there is none", body = CancelAnswer),
     )
 )]
-pub async fn cancel(State(app): State<SharedApp>, id: Id) -> Result<Response, ApiError> {
+pub async fn cancel(
+    State(app): State<SharedApp>,
+    Caller(by): Caller,
+    id: Id) -> Result<Response, ApiError> {
     let Path(id) = id?;
-    let error = app.executions.cancel(&id).await.err().map(|error| error.to_string());
+    let error = app.executions.cancel(by, &id).await.err().map(|error| error.to_string());
     let status = if error.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let answer = CancelAnswer { ok: error.is_none(), error };
     Ok((status, Json(answer)).into_response())

@@ -17,24 +17,43 @@ pub mod tools;
 use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CancelledNotificationParam, Implementation,
+    CallToolRequestParams, CallToolResponse, CancelledNotificationParam, Extensions,
+    Implementation,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
     ReadResourceResponse, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
+use crate::access::{self, Principal};
 use crate::app::{SharedApp, VERSION};
 
 /// The handler of one connection. Cheap to clone; all state is behind it.
 #[derive(Debug, Clone)]
 pub struct Mcp {
     app: SharedApp,
+    /// For whom requests are that did not come by HTTP.
+    local: Option<Principal>,
 }
 
 impl Mcp {
-    /// A handler over the shared state.
+    /// A handler of requests that come by HTTP, and say for whom.
     pub fn new(app: SharedApp) -> Self {
-        Self { app }
+        Self { app, local: None }
+    }
+
+    /// A handler of the only client there is.
+    pub fn local(app: SharedApp) -> Self {
+        Self { app, local: Some(Principal::EVERYBODY) }
+    }
+
+    /// For whom a request is.
+    fn caller(&self, extensions: &Extensions) -> Result<Principal, ErrorData> {
+        let granted = match extensions.get::<axum::http::request::Parts>() {
+            Some(parts) => access::granted(parts).map(|granted| granted.principal),
+            None => self.local,
+        };
+        // Every way here passes by `access::check`; one that does not is closed.
+        granted.ok_or_else(|| ErrorData::internal_error("the caller is not known", None))
     }
 }
 
@@ -59,9 +78,10 @@ impl ServerHandler for Mcp {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let by = self.caller(&context.extensions)?;
         let arguments = request.arguments.unwrap_or_default();
         // Boxed: the futures of the tools are large, and this one is held by value in many places.
-        Box::pin(tools::call(&self.app, &request.name, arguments, context)).await.map(Into::into)
+        Box::pin(tools::call(&self.app, by, &request.name, arguments, context)).await.map(Into::into)
     }
 
     async fn list_resources(

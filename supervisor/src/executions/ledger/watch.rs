@@ -124,9 +124,17 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
             return;
         }
     };
+    let by = match ledger.principal(id) {
+        Ok(by) => by,
+        Err(error) => {
+            tracing::error!(execution = %id, %error, "whose it is cannot be read");
+            return;
+        }
+    };
     let key = row.key.as_ref().map(|key| key.text.clone());
-    let execution =
-        Arc::new(Execution::accepted(id, key, time(row.accepted_ms), Some(lease.clone())));
+    let accepted_at = time(row.accepted_ms);
+    let execution = Execution::accepted(by, id, key, accepted_at, Some(lease.clone()));
+    let execution = Arc::new(execution);
     {
         let mut inner = ledger.inner.lock();
         let known = inner.running.get(&id).and_then(|running| running.lease());
