@@ -367,7 +367,12 @@ async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
 /// Begins the session as a copy of another, unless it is there.
 async fn fork_session(app: &App, session: &str, from: &str) -> Result<(), ServeError> {
     let failed = |error: SessionError| ServeError::Fork(error.to_string());
-    match app.sessions(Principal::EVERYBODY).map_err(failed)?.fork(session, MoveTo::Session(from.to_owned())).await {
+    match app
+        .sessions(Principal::EVERYBODY)
+        .map_err(failed)?
+        .fork(session, MoveTo::Session(from.to_owned()))
+        .await
+    {
         // A client that starts its server again goes on where it was.
         Ok(()) | Err(SessionError::Exists(_)) => Ok(()),
         Err(error) => Err(failed(error)),

@@ -363,7 +363,8 @@ impl<'a> Sessions<'a> {
                 return Ok(None);
             }
             // Whoever left the same heap first may have had another below it.
-            let own = |parent: &[u8; 32]| principals::may_name(rows, by, parent).unwrap_or_default();
+            let own =
+                |parent: &[u8; 32]| principals::may_name(rows, by, parent).unwrap_or_default();
             let parent = row.parent.filter(own);
             Ok(Some((row.stored_bytes, parent, heaps::tags(rows, by, &heap.0)?)))
         });

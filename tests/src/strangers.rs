@@ -88,12 +88,11 @@ pub async fn said(request: RequestBuilder) -> Said {
 
 /// The JSON-RPC answer in a body, whether it is a stream of events or not.
 fn reply(body: &str) -> Value {
-    let documents = body
+    let mut documents = body
         .lines()
         .filter_map(|line| serde_json::from_str(line.strip_prefix("data:").unwrap_or(line)).ok());
     documents
-        .filter(|document: &Value| document["id"].is_number())
-        .last()
+        .rfind(|document: &Value| document["id"].is_number())
         .unwrap_or_else(|| panic!("no answer in {body}"))
 }
 
@@ -194,7 +193,8 @@ fn questions(method: &str, path: &str, names: &Names) -> Vec<(String, Option<Val
         ]
         .concat(),
         ("post", "/api/sessions/{name}/reset") => {
-            [by_name(session, Some(json!({ "heap": heap }))), by_name(session, Some(json!({})))].concat()
+            [by_name(session, Some(json!({ "heap": heap }))), by_name(session, Some(json!({})))]
+                .concat()
         }
         ("delete", "/api/sessions/{name}") => by_name(session, None),
         ("get" | "delete", "/api/heaps/{hash}/tags" | "/api/heaps/{hash}") => by_name(heap, None),
@@ -325,7 +325,8 @@ async fn tools(caller: &Caller) -> Vec<String> {
 
 /// Lists have what is the caller's and nothing else.
 async fn lists(owner: &Caller, other: &Caller, names: &Names) {
-    let mut routes = vec![("/api/executions", &names.execution), ("/api/artifacts", &names.artifact)];
+    let mut routes =
+        vec![("/api/executions", &names.execution), ("/api/artifacts", &names.artifact)];
     let mut tools = vec![
         ("list_executions", json!({}), &names.execution),
         ("list_artifacts", json!({}), &names.artifact),

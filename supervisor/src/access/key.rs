@@ -261,15 +261,17 @@ mod tests {
     fn a_key_is_for_its_own_kind_of_signature_only() {
         let key = taken(rsa(RSA_BYTES_MIN)).unwrap();
         let suits = |key: &Key| {
-            Algorithm::ALL.into_iter().filter(|how| key.suits(*how)).map(Algorithm::name).collect::<Vec<_>>()
+            Algorithm::ALL
+                .into_iter()
+                .filter(|how| key.suits(*how))
+                .map(Algorithm::name)
+                .collect::<Vec<_>>()
         };
         assert_eq!(suits(&key), ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
         let key = taken(with(rsa(RSA_BYTES_MIN), "alg", json!("PS256"))).unwrap();
         assert_eq!(suits(&key), ["PS256"]);
         let coordinate = |size| URL_SAFE_NO_PAD.encode(vec![1; size]);
-        let ec = |crv, size| {
-            json!({"kty": "EC", "crv": crv, "x": coordinate(size), "y": coordinate(size)})
-        };
+        let ec = |crv, size| json!({"kty": "EC", "crv": crv, "x": coordinate(size), "y": coordinate(size)});
         assert_eq!(suits(&taken(ec("P-256", 32)).unwrap()), ["ES256"]);
         assert_eq!(suits(&taken(ec("P-384", 48)).unwrap()), ["ES384"]);
         let okp = json!({"kty": "OKP", "crv": "Ed25519", "x": coordinate(32)});
@@ -307,7 +309,9 @@ mod tests {
         assert!(error.contains("accepted: up to"), "{error}");
         // All keys were taken back.
         assert_eq!(parse_set(b"{\"keys\":[]}").unwrap(), (vec![], 0));
-        assert!(parse_set(b"{\"keys\":[{\"kty\":\"oct\"}]}").unwrap_err().contains("none of its 1"));
+        assert!(
+            parse_set(b"{\"keys\":[{\"kty\":\"oct\"}]}").unwrap_err().contains("none of its 1")
+        );
         assert!(parse_set(b"<html>").unwrap_err().contains("no JSON Web Key Set"));
     }
 

@@ -62,7 +62,8 @@ impl Shares {
             // Whoever has all turns again is as one who was never here.
             rates.retain(|_, bucket| !bucket.is_full(rate, now));
             if rates.len() >= PRINCIPALS_RATED_MAX {
-                let oldest = rates.iter().min_by_key(|(_, bucket)| bucket.at()).map(|(who, _)| *who);
+                let oldest =
+                    rates.iter().min_by_key(|(_, bucket)| bucket.at()).map(|(who, _)| *who);
                 oldest.map(|oldest| rates.remove(&oldest));
             }
         }

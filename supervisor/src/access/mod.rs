@@ -28,8 +28,8 @@ pub use self::jwks::Source;
 pub use self::key::Algorithm;
 pub use self::principal::Principal;
 use self::refusal::Refusal;
-pub use self::token::{Granted, Rules};
 use self::token::TokenError;
+pub use self::token::{Granted, Rules};
 use crate::http::ApiError;
 use crate::metrics;
 
@@ -98,7 +98,9 @@ impl Access {
             );
         }
         if rules.issuers.is_empty() {
-            tracing::warn!("tokens of any issuer that the keys have signed are accepted; see --jwt-issuer");
+            tracing::warn!(
+                "tokens of any issuer that the keys have signed are accepted; see --jwt-issuer"
+            );
         }
         Ok(Self { tokens: Some(Arc::new(Tokens { jwks, rules, resource })) })
     }
@@ -138,7 +140,9 @@ impl Tokens {
             let keys = match self.jwks.keys() {
                 Ok(keys) => keys,
                 // They may be there by now.
-                Err(_) if !std::mem::replace(&mut asked, true) && self.jwks.wanted().await => continue,
+                Err(_) if !std::mem::replace(&mut asked, true) && self.jwks.wanted().await => {
+                    continue;
+                }
                 Err(problem) => return Err(Refusal::NoKeys(problem)),
             };
             match unverified.verify(&keys, &self.rules, now()) {
@@ -193,7 +197,9 @@ fn is_open(method: &Method, path: &str) -> bool {
 pub async fn check(State(access): State<Access>, mut request: Request, next: Next) -> Response {
     let granted = match &access.tokens {
         None => Granted::EVERYBODY,
-        Some(_) if is_open(request.method(), request.uri().path()) => return next.run(request).await,
+        Some(_) if is_open(request.method(), request.uri().path()) => {
+            return next.run(request).await;
+        }
         Some(tokens) => match tokens.granted(request.headers()).await {
             Ok(granted) => granted,
             Err(refusal) => {
@@ -222,7 +228,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         // A route that is open has no caller; that is a fault of ours.
-        let unknown = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the caller is not known");
+        let unknown =
+            || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the caller is not known");
         granted(parts).map(|granted| Self(granted.principal)).ok_or_else(unknown)
     }
 }
@@ -251,8 +258,10 @@ mod tests {
 
     fn of(values: &[&str]) -> Result<String, &'static str> {
         let name = header::AUTHORIZATION;
-        let headers =
-            values.iter().map(|value| (name.clone(), value.parse().unwrap())).collect::<HeaderMap>();
+        let headers = values
+            .iter()
+            .map(|value| (name.clone(), value.parse().unwrap()))
+            .collect::<HeaderMap>();
         bearer(&headers).map(str::to_owned).map_err(|refusal| refusal.reason())
     }
 
@@ -274,7 +283,9 @@ mod tests {
             assert!(is_open(&Method::GET, path) && is_open(&Method::HEAD, path));
             assert!(!is_open(&Method::POST, path) && !is_open(&Method::DELETE, path));
         }
-        for path in ["/mcp", "/api/exec", "/livez/", "//livez", "/livez/../api/executions", "/Livez"] {
+        for path in
+            ["/mcp", "/api/exec", "/livez/", "//livez", "/livez/../api/executions", "/Livez"]
+        {
             assert!(!is_open(&Method::GET, path), "{path}");
         }
     }

@@ -156,7 +156,8 @@ impl OneOrMore {
 
 /// What a stranger has sent, as it may be shown in a header.
 fn shown(text: &str) -> String {
-    let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '\'') { c } else { '?' };
+    let plain =
+        |c: char| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '\'') { c } else { '?' };
     text.chars().take(TOKEN_NAMED_CHARS_MAX).map(plain).collect()
 }
 
@@ -197,9 +198,9 @@ impl Unverified<'_> {
     /// [`TokenError`]; [`TokenError::UnknownKey`] and [`TokenError::WhichKey`] may be otherwise with
     /// newer keys.
     pub fn verify(&self, keys: &[Key], rules: &Rules, now: f64) -> Result<Granted, TokenError> {
-        let mut candidates = keys.iter().filter(|key| {
-            key.suits(self.algorithm) && (self.kid.is_none() || key.kid == self.kid)
-        });
+        let mut candidates = keys
+            .iter()
+            .filter(|key| key.suits(self.algorithm) && (self.kid.is_none() || key.kid == self.kid));
         let signed = match (&self.kid, candidates.next(), candidates.next()) {
             (Some(kid), None, _) => return Err(TokenError::UnknownKey(shown(kid))),
             (None, Some(one), None) => self.is_by(one),
@@ -215,8 +216,9 @@ impl Unverified<'_> {
         let payload = URL_SAFE_NO_PAD
             .decode(self.payload)
             .map_err(|_| TokenError::Malformed("it is not base64url"))?;
-        let claims: Claims = serde_json::from_slice(&payload)
-            .map_err(|_| TokenError::Malformed("its claims are no JSON object as RFC 7519 has it"))?;
+        let claims: Claims = serde_json::from_slice(&payload).map_err(|_| {
+            TokenError::Malformed("its claims are no JSON object as RFC 7519 has it")
+        })?;
         judge(&claims, rules, now)
     }
 

@@ -123,19 +123,25 @@ impl AccessArgs {
             [("--jwt-issuer", &self.jwt_issuer), ("--jwt-audience", &self.jwt_audience)]
         {
             if values.iter().any(String::is_empty) {
-                return Err(format!("{flag} has an empty text; accepted: texts separated by commas"));
+                return Err(format!(
+                    "{flag} has an empty text; accepted: texts separated by commas"
+                ));
             }
         }
         if let Some(scope) = &self.jwt_operator_scope
             && (scope.is_empty() || scope.contains(' '))
         {
-            return Err("--jwt-operator-scope is one scope: accepted: a text without spaces".to_owned());
+            return Err(
+                "--jwt-operator-scope is one scope: accepted: a text without spaces".to_owned()
+            );
         }
         if let Some(resource) = &self.jwt_resource {
             if self.jwt_issuer.is_empty() {
-                return Err("--jwt-resource tells clients whom to ask for a token: give --jwt-issuer \
+                return Err(
+                    "--jwt-resource tells clients whom to ask for a token: give --jwt-issuer \
                             as well"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
             let url = reqwest::Url::parse(resource).ok();
             let good = |url: &reqwest::Url| {

@@ -380,6 +380,10 @@ pub struct ExecArgs {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 
+    /// With --url: a file with the bearer token, where the server wants one
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub token_file: Option<PathBuf>,
+
     /// Wall clock limit in seconds
     #[arg(
         long, value_name = "S",

@@ -302,9 +302,7 @@ mod tests {
         assert_eq!((key(1), key(IDEMPOTENCY_KEY_BYTES_MAX)), (None, None));
         assert_eq!(key(0), Some("idempotency_key"));
         assert_eq!(key(IDEMPOTENCY_KEY_BYTES_MAX + 1), Some("idempotency_key"));
-        let key = |key: &str| {
-            field(&Submit { idempotency_key: Some(key.to_owned()), ..submit() })
-        };
+        let key = |key: &str| field(&Submit { idempotency_key: Some(key.to_owned()), ..submit() });
         assert_eq!((key("\u{1}a"), key("a\u{1}")), (Some("idempotency_key"), None));
     }
 

@@ -62,7 +62,8 @@ pub async fn list(
 pub async fn get(
     State(app): State<SharedApp>,
     Caller(by): Caller,
-    key: Key) -> Result<Response, ApiError> {
+    key: Key,
+) -> Result<Response, ApiError> {
     let Path(key) = key?;
     let Content { info, bytes } = app.executions.artifacts(by).get(&key).await?;
     // Known, although what counts requests hides it.
@@ -102,7 +103,8 @@ pub async fn get(
 pub async fn delete(
     State(app): State<SharedApp>,
     Caller(by): Caller,
-    key: Key) -> Result<Json<Done>, ApiError> {
+    key: Key,
+) -> Result<Json<Done>, ApiError> {
     let Path(key) = key?;
     app.executions.artifacts(by).delete(&key).await?;
     Ok(Done::OK)

@@ -143,7 +143,8 @@ pub struct CancelAnswer {
 pub async fn cancel(
     State(app): State<SharedApp>,
     Caller(by): Caller,
-    id: Id) -> Result<Response, ApiError> {
+    id: Id,
+) -> Result<Response, ApiError> {
     let Path(id) = id?;
     let error = app.executions.cancel(by, &id).await.err().map(|error| error.to_string());
     let status = if error.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };

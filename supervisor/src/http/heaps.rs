@@ -45,7 +45,8 @@ fn heap(hash: Hash) -> Result<HeapId, ApiError> {
 pub async fn get(
     State(app): State<SharedApp>,
     Caller(by): Caller,
-    hash: Hash) -> Result<Json<HeapInfo>, ApiError> {
+    hash: Hash,
+) -> Result<Json<HeapInfo>, ApiError> {
     Ok(Json(app.sessions(by)?.heap(heap(hash)?).await?))
 }
 
@@ -90,7 +91,8 @@ pub async fn find(
 pub async fn get_tags(
     State(app): State<SharedApp>,
     Caller(by): Caller,
-    hash: Hash) -> Result<Json<Tags>, ApiError> {
+    hash: Hash,
+) -> Result<Json<Tags>, ApiError> {
     let tags = app.sessions(by)?.tags(heap(hash)?).await?;
     Ok(Json(Tags { tags }))
 }

@@ -185,7 +185,8 @@ pub async fn reset(
 pub async fn delete(
     State(app): State<SharedApp>,
     Caller(by): Caller,
-    name: Name) -> Result<Json<Done>, ApiError> {
+    name: Name,
+) -> Result<Json<Done>, ApiError> {
     let Path(name) = name?;
     app.sessions(by)?.delete(&name).await?;
     Ok(Done::OK)

@@ -18,9 +18,8 @@ use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CancelledNotificationParam, Extensions,
-    Implementation,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-    ReadResourceResponse, ServerCapabilities, ServerConfig,
+    Implementation, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
@@ -81,7 +80,9 @@ impl ServerHandler for Mcp {
         let by = self.caller(&context.extensions)?;
         let arguments = request.arguments.unwrap_or_default();
         // Boxed: the futures of the tools are large, and this one is held by value in many places.
-        Box::pin(tools::call(&self.app, by, &request.name, arguments, context)).await.map(Into::into)
+        Box::pin(tools::call(&self.app, by, &request.name, arguments, context))
+            .await
+            .map(Into::into)
     }
 
     async fn list_resources(

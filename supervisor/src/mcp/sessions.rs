@@ -17,9 +17,7 @@ use std::time::{Instant, SystemTime};
 
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
-use mcp_v8_cluster::command::{
-    Act, CloseMcpSession, Command, For, OpenMcpSession, UseMcpSessions,
-};
+use mcp_v8_cluster::command::{Act, CloseMcpSession, Command, For, OpenMcpSession, UseMcpSessions};
 use mcp_v8_cluster::limits::{MCP_CLIENT_BYTES_MAX, MCP_SESSIONS_PER_COMMAND_MAX};
 use mcp_v8_cluster::node::Node;
 use mcp_v8_cluster::state::{mcp, principals};
@@ -188,7 +186,10 @@ impl Sessions {
                 let now = Instant::now();
                 let used: Vec<String> = {
                     let at = self.at.lock();
-                    at.iter().filter(|(_, (at, _))| *at >= noted).map(|(id, _)| id.clone()).collect()
+                    at.iter()
+                        .filter(|(_, (at, _))| *at >= noted)
+                        .map(|(id, _)| id.clone())
+                        .collect()
                 };
                 match kept.note(&used).await {
                     Ok(()) => noted = now,

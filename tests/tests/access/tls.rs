@@ -109,6 +109,12 @@ async fn curl_runs_a_script_over_tls_and_a_certificate_that_is_replaced_is_taken
             assert!(text.contains("\"result\":\"42\""), "{port} {version:?}: {text} {complaint}");
         }
     }
+    // Nothing is said without TLS.
+    let mut plain = silent(server.ports[0]).await;
+    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     // HTTP/2 is not spoken; who would like it gets HTTP/1.1.
     let write = ["--data", "1", "--output", "/dev/null", "--write-out", "%{http_version}"];
     let asked = [&["--http2"][..], &write].concat();
@@ -138,12 +144,6 @@ async fn whoever_begins_no_handshake_is_closed_and_leaves_places_for_others() {
     assert!(!is_closed(&mut streams[TLS_HANDSHAKES_PER_ADDRESS_MAX - 1]).await, "there is a place");
     let mut one_more = silent(port).await;
     assert!(is_closed(&mut one_more).await, "there is none for this address");
-    // All ports have places of their own, so that the other one still serves.
-    let mut plain = silent(server.ports[1]).await;
-    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"), "there is no HTTP without TLS: {answer:?}");
     let mut byte = [0];
     let closing = tokio::time::timeout(TLS_HANDSHAKE_MAX * 2, streams[0].read(&mut byte)).await;
     assert!(matches!(closing, Ok(Ok(0) | Err(_))), "{closing:?}");

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    DeleteHeapTags, MoveSession, OpenMcpSession, SetHeapTags, Submit, SubmitStep,
-};
+use super::{DeleteHeapTags, MoveSession, OpenMcpSession, SetHeapTags, Submit, SubmitStep};
 use crate::principal::PrincipalId;
 
 /// Does something for a caller. Names in it that callers choose are

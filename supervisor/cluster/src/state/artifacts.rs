@@ -16,8 +16,8 @@ use super::{Rows, StateError, Transaction, decode_row, executions, keys, named, 
 use crate::command::{
     ArtifactLeft, CompleteWithArtifacts, DeleteArtifact, HeapLeft, Reply, Status,
 };
-use crate::principal::{PrincipalId, list_after, prefix};
 use crate::limits::{ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX};
+use crate::principal::{PrincipalId, list_after, prefix};
 
 /// Ends an execution that has left artifacts.
 pub fn complete(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Rows, StateError, Transaction, keys, named, read};
 use crate::command::{DeleteHeapTags, HeapHash, Reply, SetHeapTags};
-use crate::principal::PrincipalId;
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
+use crate::principal::PrincipalId;
 
 type Tags = BTreeMap<String, String>;
 

@@ -270,7 +270,7 @@ pub fn execution_of(whose: PrincipalId, id: Uuid) -> Vec<u8> {
 
 /// How many of them have not ended; without one, of those that are nobody's in particular.
 pub fn running_of(whose: Option<PrincipalId>) -> Vec<u8> {
-    with(b'N', whose.as_ref().map_or(&[], |whose| &whose.0))
+    with(b'N', whose.as_ref().map_or(&[][..], |whose| &whose.0))
 }
 
 /// All who have left a heap.

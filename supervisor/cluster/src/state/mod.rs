@@ -233,7 +233,9 @@ pub fn apply(
         Command::Cancel(cancel) => executions::cancel(state, cancel),
         Command::Reassign(reassign) => executions::reassign(state, reassign),
         Command::Expire(expire) => executions::expire(state, expire),
-        Command::SetHeapTags(set) => seen::once(state, set.id, |state| heaps::set(state, None, set)),
+        Command::SetHeapTags(set) => {
+            seen::once(state, set.id, |state| heaps::set(state, None, set))
+        }
         Command::DeleteHeapTags(delete) => {
             seen::once(state, delete.id, |state| heaps::delete(state, None, delete))
         }

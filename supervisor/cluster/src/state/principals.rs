@@ -102,10 +102,7 @@ fn may_name_now(
 }
 
 /// Whose an execution is that is being ended.
-pub(super) fn of_now(
-    state: &Transaction<'_>,
-    id: Uuid,
-) -> Result<Option<PrincipalId>, StateError> {
+pub(super) fn of_now(state: &Transaction<'_>, id: Uuid) -> Result<Option<PrincipalId>, StateError> {
     Ok(state.get::<Option<PrincipalId>>(&keys::principal(id))?.flatten())
 }
 

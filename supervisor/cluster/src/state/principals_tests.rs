@@ -62,18 +62,16 @@ fn tagged(rows: &Rows, whose: Option<PrincipalId>) -> Vec<HeapHash> {
 #[test]
 fn sessions_of_one_name_are_two_and_each_caller_lists_its_own() {
     let mut rows = begun();
-    let head = |rows: &Rows, whose| {
-        sessions::session(rows, &kept(whose, "s")).unwrap().unwrap().head
-    };
+    let head =
+        |rows: &Rows, whose| sessions::session(rows, &kept(whose, "s")).unwrap().unwrap().head;
     assert_eq!((head(&rows, ONE), head(&rows, OTHER)), (Some(hash(1)), Some(hash(2))));
     apply_from(&mut rows, 9, &[step(OTHER, 3, Some("t"), Base::Head), left(3, None, 3)]);
     apply_from(&mut rows, 11, &[step(None, 4, Some("u"), Base::Head), left(4, None, 4)]);
     let names = |whose| sessions::names(&rows, whose, None, 9).unwrap();
-    assert_eq!((names(ONE), names(OTHER), names(None)), (
-        vec!["s".to_owned()],
-        vec!["s".to_owned(), "t".to_owned()],
-        vec!["u".to_owned()]
-    ));
+    assert_eq!(
+        (names(ONE), names(OTHER), names(None)),
+        (vec!["s".to_owned()], vec!["s".to_owned(), "t".to_owned()], vec!["u".to_owned()])
+    );
     assert_eq!(sessions::names(&rows, OTHER, Some("s"), 9).unwrap(), ["t"]);
     assert_eq!(sessions::names(&rows, None, Some("\u{1}"), 9).unwrap(), ["u"]);
 }
@@ -85,9 +83,16 @@ fn a_heap_of_another_is_no_heap_for_whatever_names_it() {
         let move_to = |new| {
             let session = kept(whose, if new { "new" } else { "s" });
             let id = id(1000 + u128::from(at) * 10 + u128::from(new));
-            by(whose, Act::MoveSession(MoveSession {
-                id, session, to: MoveTo::Heap(hash(heap)), new, at_ms: 1,
-            }))
+            by(
+                whose,
+                Act::MoveSession(MoveSession {
+                    id,
+                    session,
+                    to: MoveTo::Heap(hash(heap)),
+                    new,
+                    at_ms: 1,
+                }),
+            )
         };
         let id = |n: u128| id(5000 + u128::from(at) * 10 + n);
         let tags = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
@@ -119,7 +124,10 @@ fn the_same_heap_of_two_callers_has_the_tags_of_each_for_each() {
     assert_eq!(tagged(&rows, OTHER), [hash(1), hash(2)]);
     assert_eq!(tagged(&rows, None), Vec::<HeapHash>::new());
     let tags = |rows: &Rows, whose| heaps::tags(rows, whose, &hash(1)).unwrap();
-    assert_eq!((&tags(&rows, ONE)["n"], &tags(&rows, OTHER)["n"]), (&"1".to_owned(), &"3".to_owned()));
+    assert_eq!(
+        (&tags(&rows, ONE)["n"], &tags(&rows, OTHER)["n"]),
+        (&"1".to_owned(), &"3".to_owned())
+    );
     let delete = DeleteHeapTags { id: id(77), heap: hash(1), keys: None };
     assert_eq!(one(&mut rows, 12, by(OTHER, Act::DeleteHeapTags(delete))), Reply::Done);
     assert_eq!((tags(&rows, ONE).len(), tags(&rows, OTHER).len()), (1, 0));
@@ -128,9 +136,8 @@ fn the_same_heap_of_two_callers_has_the_tags_of_each_for_each() {
 #[test]
 fn what_is_forgotten_belongs_to_nobody_and_leaves_nothing() {
     let mut rows = begun();
-    let open = OpenMcpSession {
-        id: id(70), session: "m".to_owned(), client: "{}".to_owned(), at_ms: 1,
-    };
+    let open =
+        OpenMcpSession { id: id(70), session: "m".to_owned(), client: "{}".to_owned(), at_ms: 1 };
     apply_from(&mut rows, 9, &[by(ONE, Act::OpenMcpSession(open))]);
     assert_eq!(principals::of_mcp_session(&rows, "m").unwrap(), ONE);
     let untag = |n: u128, whose, heap: u8| {

@@ -19,8 +19,8 @@ use crate::command::{
     Base, Complete, CompleteStep, DeleteSession, HeapHash, MoveSession, MoveTo, PartKind, Reply,
     SetHeapTags, Status, SubmitStep,
 };
-use crate::principal::{PrincipalId, list_after, prefix};
 use crate::limits::{SESSION_CODE_PIECES_MAX, SESSION_ENTRIES_MAX, SESSIONS_MAX};
+use crate::principal::{PrincipalId, list_after, prefix};
 
 /// Entries that one command forgets at most: it is one write to the store.
 const ENTRIES_PER_COMMAND: u64 = 256;

@@ -1,9 +1,7 @@
 //! Each refusal, at its bound and one past it.
 
 use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-};
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use serde_json::json;
 
 use super::*;
@@ -47,7 +45,9 @@ impl Signer {
     fn sign(&self, header: &Value, claims: &Value) -> String {
         let signed = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
         let signature = match header["alg"].as_str() {
-            Some("ES256") => self.ec.sign(&self.random, signed.as_bytes()).unwrap().as_ref().to_vec(),
+            Some("ES256") => {
+                self.ec.sign(&self.random, signed.as_bytes()).unwrap().as_ref().to_vec()
+            }
             _ => self.ed.sign(signed.as_bytes()).as_ref().to_vec(),
         };
         format!("{signed}.{}", b64(signature))

@@ -239,7 +239,8 @@ async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, S
             }),
         };
         let running_max = shared.shares.limits().running_max;
-        let proposed = node.propose(command_for(by, running_max, act)).await.map_err(unavailable)?;
+        let proposed =
+            node.propose(command_for(by, running_max, act)).await.map_err(unavailable)?;
         match proposed.reply {
             Reply::Accepted(accepted) if accepted == id => break proposed.index,
             Reply::Accepted(first) => return Ok(Submitted::Before(first)),
