@@ -242,12 +242,15 @@ impl Jwks {
             }
             Source::Url(url) => {
                 let asking = self.client.get(url.clone()).header("accept", "application/json");
-                let mut answer = asking.send().await.map_err(|error| whole(&error))?;
+                let mut answer =
+                    asking.send().await.map_err(|error| whole(&error.without_url()))?;
                 if answer.status() != StatusCode::OK {
                     return Err(format!("the answer is {}, not 200", answer.status()));
                 }
                 let mut bytes = Vec::new();
-                while let Some(chunk) = answer.chunk().await.map_err(|error| whole(&error))? {
+                while let Some(chunk) =
+                    answer.chunk().await.map_err(|error| whole(&error.without_url()))?
+                {
                     if bytes.len() + chunk.len() > JWKS_BYTES_MAX {
                         return Err(too_long());
                     }

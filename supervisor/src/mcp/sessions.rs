@@ -51,6 +51,11 @@ pub(super) fn id_of(headers: &HeaderMap) -> Option<&str> {
     headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok())
 }
 
+/// Has a request name no session.
+pub(super) fn forget_session(headers: &mut HeaderMap) {
+    headers.remove(SESSION_HEADER);
+}
+
 /// Has a request name a session that nobody has.
 pub(super) fn name_none(headers: &mut HeaderMap) {
     let none = HeaderValue::try_from(Uuid::new_v4().to_string());

@@ -36,6 +36,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::Mcp;
+use super::sessions::forget_session;
 use crate::access::{Caller, Principal};
 use crate::app::SharedApp;
 use crate::http::{ApiError, body};
@@ -171,7 +172,9 @@ async fn message(
             let message = format!("no SSE session '{session_id}'; open one with GET /sse");
             ApiError::new(StatusCode::NOT_FOUND, message)
         })?;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    // Whose session of the other transport that is nobody has looked at.
+    forget_session(&mut parts.headers);
     let body = body::read(body).await?;
     let mut message: ClientJsonRpcMessage = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_request(format!("Malformed JSON-RPC message: {error}")))?;
