@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mcp_v8_cluster::node::Node;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::access::{Access, Principal};
 use crate::executions::{Drained, Executions};
 use crate::metrics;
 use crate::overview::Overviews;
@@ -37,6 +38,8 @@ pub struct Texts {
 pub struct App {
     /// Runs scripts.
     pub executions: Executions,
+    /// Who may use the server.
+    pub access: Access,
     /// The processes they run in.
     pub pool: Pool,
     /// This node of the cluster; absent where nothing is kept.
@@ -70,6 +73,7 @@ impl App {
         if let Some(node) = &self.node {
             reasons.extend(node.not_ready());
         }
+        reasons.extend(self.access.not_ready());
         match self.executions.drained() {
             Drained::Begun => {
                 let active = self.executions.active();
@@ -82,12 +86,12 @@ impl App {
         reasons
     }
 
-    /// Sessions and heaps.
+    /// Sessions and heaps of a caller.
     ///
     /// # Errors
     /// [`SessionError::NotKept`] where nothing is kept.
-    pub fn sessions(&self) -> Result<Sessions<'_>, SessionError> {
-        Sessions::new(self.node.as_ref().filter(|_| self.executions.are_replicated()))
+    pub fn sessions(&self, by: Principal) -> Result<Sessions<'_>, SessionError> {
+        Sessions::new(self.node.as_ref().filter(|_| self.executions.are_replicated()), by)
     }
 
     /// Instructions for a client's model.
@@ -98,6 +102,7 @@ impl App {
     /// The metrics in Prometheus' text format.
     pub fn render_metrics(&self) -> String {
         self.executions.publish_gauges();
+        self.access.publish_gauges();
         if let Some(node) = &self.node {
             metrics::raft(node);
         }

@@ -4,6 +4,7 @@
 //! Architecture invariant: this crate never depends on `v8`. Code that the supervisor does not need
 //! is not in its address space, and nothing a script does can reach it but bytes on a socket.
 
+pub mod access;
 pub mod allocator;
 pub mod app;
 pub mod artifacts;

@@ -397,3 +397,65 @@ pub const OVERVIEW_FRESH: Duration = Duration::from_millis(500);
 
 /// How long whoever looks at an execution of another node waits for what it has printed.
 pub const FIRST_LOOK_MAX: Duration = Duration::from_millis(500);
+
+/// Bytes of a bearer token.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Characters of a name in a token (of its key, of its algorithm) that an error shows.
+pub const TOKEN_NAMED_CHARS_MAX: usize = 64;
+
+/// Seconds by which clocks may differ when a token is judged: default and most.
+pub const TOKEN_LEEWAY_SECS_DEFAULT: u64 = 60;
+/// See [`TOKEN_LEEWAY_SECS_DEFAULT`].
+pub const TOKEN_LEEWAY_SECS_MAX: u64 = 600;
+
+/// Bytes of the modulus of an RSA key that tokens are verified with, least and most: 2048 to 8192 bits.
+pub const RSA_BYTES_MIN: usize = 256;
+/// See [`RSA_BYTES_MIN`].
+pub const RSA_BYTES_MAX: usize = 1024;
+
+/// Keys in a key set.
+pub const JWKS_KEYS_MAX: usize = 100;
+
+/// Bytes of a key set.
+pub const JWKS_BYTES_MAX: usize = 256 * 1024;
+
+/// How long fetching a key set may take.
+pub const JWKS_FETCH_MAX: Duration = Duration::from_secs(5);
+
+/// How often a key set is fetched.
+pub const JWKS_REFRESH: Duration = Duration::from_secs(5 * 60);
+
+/// How soon again when it could not be.
+pub const JWKS_RETRY: Duration = Duration::from_secs(10);
+
+/// How long keys count that cannot be fetched again.
+pub const JWKS_STALE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a key set is fetched because tokens name keys that it does not have: so often at once, and
+/// then once in this time.
+pub const JWKS_WANTED_BURST: u32 = 3;
+/// See [`JWKS_WANTED_BURST`].
+pub const JWKS_WANTED_EVERY: Duration = Duration::from_secs(10);
+
+/// Executions of one principal that have not ended: most that can be allowed.
+pub const PRINCIPAL_CONCURRENT_MAX: u32 = 100_000;
+
+/// Submissions of one principal in a minute: most that can be allowed.
+pub const PRINCIPAL_RATE_MAX: u32 = 1_000_000;
+
+/// Principals of which a server remembers how much they have submitted.
+pub const PRINCIPALS_RATED_MAX: usize = 10_000;
+
+/// What a client may take for a TLS handshake.
+pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// TLS handshakes under way at once on the ports of the clients: fewer than there may be
+/// [connections](CONNECTIONS_MAX), so that those who are in keep theirs.
+pub const TLS_HANDSHAKES_MAX: usize = CONNECTIONS_MAX / 2;
+
+/// Those of one address.
+pub const TLS_HANDSHAKES_PER_ADDRESS_MAX: usize = TLS_HANDSHAKES_MAX / 4;
+
+/// How often it is looked whether a certificate was replaced.
+pub const TLS_LOOK: Duration = Duration::from_secs(2);

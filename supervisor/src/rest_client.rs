@@ -1,7 +1,8 @@
 //! A server as the command line sees it: through its REST interface.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,10 +21,10 @@ pub enum RestError {
         /// Why.
         problem: String,
     },
-    /// What came cannot be written.
+    /// What came cannot be written, or the token not be read.
     #[error("{}: {error}", path.display())]
     File {
-        /// Where to.
+        /// The file.
         path: PathBuf,
         /// Why.
         error: std::io::Error,
@@ -47,11 +48,11 @@ pub struct RestServer {
 }
 
 impl RestServer {
-    /// At this URL.
+    /// At this URL, with the bearer token in a file if there is one.
     ///
     /// # Errors
-    /// [`RestError::Url`] for what is none.
-    pub fn new(url: &str) -> Result<Self, RestError> {
+    /// [`RestError`] for what is no URL, and for a file without a token.
+    pub fn new(url: &str, token_file: Option<&Path>) -> Result<Self, RestError> {
         // Somebody may have installed one already; then that one serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let failed = |problem: String| RestError::Url { url: url.to_owned(), problem };
@@ -59,7 +60,9 @@ impl RestServer {
         if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
             return Err(failed(format!("expected something like {URL_DEFAULT}")));
         }
-        let client = Client::builder().build().map_err(|error| failed(error.to_string()))?;
+        let headers = token_file.map(authorization).transpose()?.unwrap_or_default();
+        let client = Client::builder().default_headers(headers);
+        let client = client.build().map_err(|error| failed(error.to_string()))?;
         Ok(Self { url: url.trim_end_matches('/').to_owned(), client })
     }
 
@@ -122,4 +125,18 @@ impl RestServer {
         let error = body["error"].as_str().unwrap_or("no reason given").to_owned();
         Err(RestError::Refused { status: status.as_u16(), error })
     }
+}
+
+/// The header with the token in a file.
+fn authorization(path: &Path) -> Result<HeaderMap, RestError> {
+    let failed = |error| RestError::File { path: path.to_owned(), error };
+    let token = std::fs::read_to_string(path).map_err(failed)?;
+    let none = || std::io::Error::other("there is no token in it; accepted: one line of ASCII");
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| failed(none()))?;
+    if token.trim().is_empty() {
+        return Err(failed(none()));
+    }
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_v8_cluster::auth::tls::TlsError;
 use mcp_v8_cluster::command::MoveTo;
 use mcp_v8_cluster::node::{Node, StartError};
 use mcp_v8_cluster::store::{LockError, OpenError};
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, Principal};
 use crate::app::{App, Texts, VERSION};
 use crate::cli::Args;
 use crate::executions::{Executions, Settings};
@@ -29,6 +31,7 @@ use crate::heaps::bucket::Place;
 use crate::heaps::{Heaps, Places};
 use crate::http::cluster_entrance::ClusterEntrance;
 use crate::http::serve::{Anybody, BindError, bind, serve};
+use crate::http::tls::Tls;
 use crate::http::{self, Guard};
 use crate::limits::{ANSWERS_MAX, CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX, STOP_LATE_MAX};
 use crate::mcp;
@@ -80,6 +83,12 @@ pub enum ServeError {
     /// `PORT` is no port.
     #[error("the PORT environment variable is '{0}'; accepted: 1 to 65535")]
     Port(String),
+    /// Access cannot be as it was asked for.
+    #[error("{0}")]
+    Access(String),
+    /// A certificate of the clients' ports cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A listener cannot start.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -147,6 +156,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         instructions: text("instructions", args.instructions.as_deref())?,
         run_js_description: text("run-js-description", args.run_js_description.as_deref())?,
     };
+    let settings = args.access.settings().map_err(ServeError::Access)?;
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
     let (http_port, sse_port) = match (args.http_port, args.sse_port) {
         ports if args.metadata_only => {
@@ -160,6 +170,14 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         (None, None) => (port_from_environment()?, None),
         ports => ports,
     };
+    if (http_port, sse_port) == (None, None)
+        && !args.metadata_only
+        && let Some((flag, _)) = args.access.for_ports().into_iter().find(|(_, given)| *given)
+    {
+        return Err(ServeError::Access(format!(
+            "{flag} is for a server with a port: give --http-port or --sse-port as well, or leave it out"
+        )));
+    }
     let http_listener = listen(&args.bind_host, http_port, "--http-port").await?;
     let sse_listener = listen(&args.bind_host, sse_port, "--sse-port").await?;
 
@@ -188,6 +206,14 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         }
     }
     service.waits_for("its store and its first worker process");
+    let access = match settings {
+        Some(settings) => Access::start(settings).await.map_err(ServeError::Access)?,
+        None => Access::everybody(),
+    };
+    let tls = match (&args.access.tls_cert, &args.access.tls_key) {
+        (Some(cert), Some(key)) => Some(Tls::start(cert.clone(), key.clone()).await?),
+        _ => None,
+    };
     let (heaps_path, heaps_flag) = args.heaps_path();
     if keeps {
         prepare_state(&heaps_path, heaps_flag)?;
@@ -214,6 +240,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
     let app = Arc::new(App {
         executions,
+        access,
         pool,
         node: node.clone(),
         texts,
@@ -249,15 +276,15 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
     if let Some(listener) = http_listener {
         let router = mcp::http::router(Arc::clone(&app), stop.clone());
-        say_listening(&listener, "/mcp");
+        say_listening(&listener, tls.is_some(), "/mcp");
         let router = http::router(Arc::clone(&app), guard.clone(), in_flight.clone(), router);
-        listeners.spawn(serve(listener, Anybody, router, closing.clone()));
+        spawn_serving(&listeners, listener, tls.clone(), router, closing.clone());
     }
     if let Some(listener) = sse_listener {
         let router = mcp::sse::router(Arc::clone(&app), stop.clone(), in_flight.clone());
-        say_listening(&listener, "/sse");
+        say_listening(&listener, tls.is_some(), "/sse");
         let router = http::router(Arc::clone(&app), guard, in_flight.clone(), router);
-        listeners.spawn(serve(listener, Anybody, router, closing.clone()));
+        spawn_serving(&listeners, listener, tls, router, closing.clone());
     }
     listeners.close();
     service.serves(Arc::clone(&app));
@@ -305,6 +332,20 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
 }
 
+/// Serves clients until `closing`, over TLS where there is a certificate.
+fn spawn_serving(
+    listeners: &TaskTracker,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: axum::Router,
+    closing: CancellationToken,
+) {
+    match tls {
+        Some(tls) => listeners.spawn(serve(listener, tls, router, closing)),
+        None => listeners.spawn(serve(listener, Anybody, router, closing)),
+    };
+}
+
 /// Starts this node of the cluster, unless nothing is to be kept and there is no cluster.
 async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
     let config = args.node();
@@ -346,7 +387,12 @@ async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
 /// Begins the session as a copy of another, unless it is there.
 async fn fork_session(app: &App, session: &str, from: &str) -> Result<(), ServeError> {
     let failed = |error: SessionError| ServeError::Fork(error.to_string());
-    match app.sessions().map_err(failed)?.fork(session, MoveTo::Session(from.to_owned())).await {
+    match app
+        .sessions(Principal::EVERYBODY)
+        .map_err(failed)?
+        .fork(session, MoveTo::Session(from.to_owned()))
+        .await
+    {
         // A client that starts its server again goes on where it was.
         Ok(()) | Err(SessionError::Exists(_)) => Ok(()),
         Err(error) => Err(failed(error)),
@@ -384,6 +430,7 @@ fn start_executions(
         console_bytes: args.console_bytes_max,
         drain: Duration::from_secs(args.drain_timeout),
         keep_heaps: args.keep_heaps(),
+        principals: args.access.limits(),
     };
     Ok((Executions::start(settings, pool.clone(), replicated), pool))
 }
@@ -474,9 +521,10 @@ async fn listen(
     }
 }
 
-fn say_listening(listener: &TcpListener, path: &str) {
+fn say_listening(listener: &TcpListener, tls: bool, path: &str) {
     if let Ok(address) = listener.local_addr() {
-        tracing::info!(version = VERSION, %address, "listening; MCP at http://{address}{path}");
+        let scheme = if tls { "https" } else { "http" };
+        tracing::info!(version = VERSION, %address, "listening; MCP at {scheme}://{address}{path}");
     }
 }
 

@@ -3,24 +3,27 @@
 //!
 //! # Contract
 //! * Every read is linearizable: it knows what was committed before it was asked.
+//! * Each caller has sessions, heaps and tags of its own; what is another's is not there, exactly as
+//!   what does not exist.
 //! * Lists are pages, bounded in rows and in bytes; a page says where the next one begins.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use mcp_v8_cluster::command::{
-    Command, DeleteHeapTags, DeleteSession, MoveSession, MoveTo, Reply, SetHeapTags,
+    Act, Command, DeleteHeapTags, DeleteSession, For, MoveSession, MoveTo, Reply, SetHeapTags,
 };
 use mcp_v8_cluster::hex;
 use mcp_v8_cluster::limits::{TAGS_BYTES_MAX, TAGS_MAX};
 use mcp_v8_cluster::node::{Node, ProposeError};
-use mcp_v8_cluster::state::rows::{EntryRow, HeapRow};
-use mcp_v8_cluster::state::{Rows, StateError, heaps, named, sessions};
+use mcp_v8_cluster::state::rows::EntryRow;
+use mcp_v8_cluster::state::{Rows, StateError, heaps, named, principals, sessions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::access::Principal;
 use crate::executions::model::rfc3339;
 use crate::executions::{SubmitError, check_session, ms, time};
 use crate::heaps::HeapId;
@@ -241,19 +244,20 @@ fn checked_limit(limit: Option<u64>) -> Result<usize, SubmitError> {
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Sessions and heaps, over the replicated state.
+/// Sessions and heaps of a caller, over the replicated state.
 #[derive(Debug, Clone, Copy)]
 pub struct Sessions<'a> {
     node: &'a Node,
+    by: Principal,
 }
 
 impl<'a> Sessions<'a> {
-    /// Over this node of the cluster.
+    /// Those of a caller, over this node of the cluster.
     ///
     /// # Errors
     /// [`SessionError::NotKept`] without one.
-    pub fn new(node: Option<&'a Node>) -> Result<Self, SessionError> {
-        Ok(Self { node: node.ok_or(SessionError::NotKept)? })
+    pub fn new(node: Option<&'a Node>, by: Principal) -> Result<Self, SessionError> {
+        Ok(Self { node: node.ok_or(SessionError::NotKept)?, by })
     }
 
     /// Reads rows that are up to date, on a thread of its own.
@@ -277,8 +281,9 @@ impl<'a> Sessions<'a> {
         cursor: Option<String>,
     ) -> Result<SessionList, SessionError> {
         let limit = checked_limit(limit)?;
+        let by = self.by.id();
         let mut names =
-            self.read(move |rows| sessions::names(rows, cursor.as_deref(), limit + 1)).await?;
+            self.read(move |rows| sessions::names(rows, by, cursor.as_deref(), limit + 1)).await?;
         let more = names.len() > limit;
         names.truncate(limit);
         let next_cursor = if more { names.last().cloned() } else { None };
@@ -291,7 +296,7 @@ impl<'a> Sessions<'a> {
     /// [`SessionError`].
     pub async fn session(&self, session: &str) -> Result<SessionInfo, SessionError> {
         check_session("session", session)?;
-        let name = session.to_owned();
+        let name = self.by.kept(session);
         let row = self.read(move |rows| sessions::session(rows, &name)).await?;
         let row = row.ok_or_else(|| SessionError::NoSession(session.to_owned()))?;
         Ok(SessionInfo {
@@ -316,7 +321,7 @@ impl<'a> Sessions<'a> {
     ) -> Result<SnapshotList, SessionError> {
         check_session("session", session)?;
         let (fields, limit) = (Fields::parse(fields)?, checked_limit(limit)?);
-        let name = session.to_owned();
+        let name = self.by.kept(session);
         let page = self.read(move |rows| page(rows, &name, fields, limit, cursor)).await?;
         page.ok_or_else(|| SessionError::NoSession(session.to_owned()))
     }
@@ -340,16 +345,18 @@ impl<'a> Sessions<'a> {
 
     async fn put(&self, session: &str, to: MoveTo, new: bool) -> Result<(), SessionError> {
         check_session("session", session)?;
-        let source = match &to {
+        let (source, to) = match to {
             MoveTo::Session(from) => {
-                check_session("session", from)?;
-                from.clone()
+                check_session("session", &from)?;
+                let kept = self.by.kept(&from);
+                (from, MoveTo::Session(kept))
             }
-            _ => session.to_owned(),
+            to => (session.to_owned(), to),
         };
         let at_ms = ms(std::time::SystemTime::now());
-        let put = MoveSession { id: Uuid::now_v7(), session: session.to_owned(), to, new, at_ms };
-        match self.commit(Command::MoveSession(put)).await? {
+        let put =
+            MoveSession { id: Uuid::now_v7(), session: self.by.kept(session), to, new, at_ms };
+        match self.commit_for(Act::MoveSession(put)).await? {
             Reply::Done => Ok(()),
             Reply::SessionExists => Err(SessionError::Exists(session.to_owned())),
             Reply::NoSession => Err(SessionError::NoSession(source)),
@@ -366,7 +373,7 @@ impl<'a> Sessions<'a> {
     pub async fn delete(&self, session: &str) -> Result<(), SessionError> {
         check_session("session", session)?;
         loop {
-            let delete = DeleteSession { id: Uuid::now_v7(), session: session.to_owned() };
+            let delete = DeleteSession { id: Uuid::now_v7(), session: self.by.kept(session) };
             match self.commit(Command::DeleteSession(delete)).await? {
                 Reply::Done => return Ok(()),
                 Reply::More => {}
@@ -382,11 +389,19 @@ impl<'a> Sessions<'a> {
     /// # Errors
     /// [`SessionError`].
     pub async fn heap(&self, heap: HeapId) -> Result<HeapInfo, SessionError> {
-        let read =
-            self.read(move |rows| Ok((named::heap(rows, &heap.0)?, heaps::tags(rows, &heap.0)?)));
-        let (Some(HeapRow { stored_bytes, parent, .. }), tags) = read.await? else {
-            return Err(SessionError::NoHeap(heap));
-        };
+        let by = self.by.id();
+        let read = self.read(move |rows| {
+            let Some(row) = named::heap(rows, &heap.0)? else { return Ok(None) };
+            if !principals::may_name(rows, by, &heap.0)? {
+                return Ok(None);
+            }
+            // Whoever left the same heap first may have had another below it.
+            let own =
+                |parent: &[u8; 32]| principals::may_name(rows, by, parent).unwrap_or_default();
+            let parent = row.parent.filter(own);
+            Ok(Some((row.stored_bytes, parent, heaps::tags(rows, by, &heap.0)?)))
+        });
+        let (stored_bytes, parent, tags) = read.await?.ok_or(SessionError::NoHeap(heap))?;
         let parent = parent.map(|parent| HeapId(parent).to_string());
         Ok(HeapInfo { heap: heap.to_string(), stored_bytes, parent, tags })
     }
@@ -396,7 +411,12 @@ impl<'a> Sessions<'a> {
     /// # Errors
     /// [`SessionError`].
     pub async fn tags(&self, heap: HeapId) -> Result<BTreeMap<String, String>, SessionError> {
-        self.read(move |rows| heaps::tags(rows, &heap.0)).await
+        let by = self.by.id();
+        let read = self.read(move |rows| match principals::may_name(rows, by, &heap.0)? {
+            true => heaps::tags(rows, by, &heap.0).map(Some),
+            false => Ok(None),
+        });
+        read.await?.ok_or(SessionError::NoHeap(heap))
     }
 
     /// Sets tags of a heap; those it has under other keys stay.
@@ -409,8 +429,9 @@ impl<'a> Sessions<'a> {
         tags: BTreeMap<String, String>,
     ) -> Result<(), SessionError> {
         let set = SetHeapTags { id: Uuid::now_v7(), heap: heap.0, tags };
-        match self.commit(Command::SetHeapTags(set)).await? {
+        match self.commit_for(Act::SetHeapTags(set)).await? {
             Reply::Done => Ok(()),
+            Reply::NoHeap(_) => Err(SessionError::NoHeap(heap)),
             Reply::TooManyTags => Err(SessionError::TooManyTags),
             other => Err(unavailable(format!("{other:?}"))),
         }
@@ -423,8 +444,9 @@ impl<'a> Sessions<'a> {
     pub async fn delete_tags(&self, heap: HeapId, keys: Option<&str>) -> Result<(), SessionError> {
         let keys = keys.map(|keys| keys.split(',').map(str::to_owned).collect());
         let delete = DeleteHeapTags { id: Uuid::now_v7(), heap: heap.0, keys };
-        match self.commit(Command::DeleteHeapTags(delete)).await? {
+        match self.commit_for(Act::DeleteHeapTags(delete)).await? {
             Reply::Done => Ok(()),
+            Reply::NoHeap(_) => Err(SessionError::NoHeap(heap)),
             other => Err(unavailable(format!("{other:?}"))),
         }
     }
@@ -438,11 +460,23 @@ impl<'a> Sessions<'a> {
         tags: BTreeMap<String, String>,
     ) -> Result<TaggedHeaps, SessionError> {
         let most = TAGGED_HEAPS_MAX + 1;
-        let mut found = self.read(move |rows| heaps::tagged(rows, &tags, most)).await?;
+        let by = self.by.id();
+        let mut found = self.read(move |rows| heaps::tagged(rows, by, &tags, most)).await?;
         let truncated = found.len() > TAGGED_HEAPS_MAX;
         found.truncate(TAGGED_HEAPS_MAX);
         let shown = |(heap, tags)| TaggedHeap { heap: HeapId(heap).to_string(), tags };
         Ok(TaggedHeaps { results: found.into_iter().map(shown).collect(), truncated })
+    }
+
+    /// Commits what is done for the caller.
+    async fn commit_for(&self, act: Act) -> Result<Reply, SessionError> {
+        let command = match (self.by.id(), act) {
+            (None, Act::MoveSession(put)) => Command::MoveSession(put),
+            (None, Act::SetHeapTags(set)) => Command::SetHeapTags(set),
+            (None, Act::DeleteHeapTags(delete)) => Command::DeleteHeapTags(delete),
+            (principal, act) => Command::For(For { principal, running_max: None, act }),
+        };
+        self.commit(command).await
     }
 
     async fn commit(&self, command: Command) -> Result<Reply, SessionError> {

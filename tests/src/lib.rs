@@ -12,9 +12,11 @@ pub mod cluster;
 pub mod collector;
 pub mod frozen;
 pub mod history;
+pub mod issuer;
 pub mod metrics;
 pub mod nginx;
 pub mod steps;
+pub mod strangers;
 pub mod writes;
 
 use std::net::TcpListener;

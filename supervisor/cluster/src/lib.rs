@@ -28,6 +28,7 @@ pub mod http;
 pub mod limits;
 pub mod net;
 pub mod node;
+pub mod principal;
 pub mod state;
 pub mod store;
 pub mod types;

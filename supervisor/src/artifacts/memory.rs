@@ -67,10 +67,10 @@ impl Memory {
         self.rows.get(key).map(|(_, content)| content.clone())
     }
 
-    /// The first `limit` after a key.
-    pub(super) fn list(&self, after: Option<&str>, limit: usize) -> Vec<ArtifactInfo> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.rows.range::<str, _>((from, Bound::Unbounded)).take(limit);
+    /// The first `limit` of those that begin with `prefix`, after a key.
+    pub(super) fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<ArtifactInfo> {
+        let rows = self.rows.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        let rows = rows.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
         rows.map(|(_, (_, content))| content.info.clone()).collect()
     }
 }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn keys(memory: &Memory) -> Vec<String> {
-        memory.list(None, usize::MAX).into_iter().map(|info| info.key).collect()
+        memory.list("", "", usize::MAX).into_iter().map(|info| info.key).collect()
     }
 
     #[test]
@@ -115,6 +115,6 @@ mod tests {
         let left = keys(&memory);
         assert_eq!(left.len(), ARTIFACTS_MEMORY_MAX);
         assert_eq!(left[0], format!("{:09}", 1));
-        assert_eq!(memory.list(Some("x"), 9), []);
+        assert_eq!(memory.list("", "x", 9), []);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! # Contract
 //! * What a script has left is there when it has completed, all of it or none, and then any node has it.
+//! * Each caller has keys of its own: what it lists, reads or deletes is its own, and another's is not
+//!   found, exactly as what does not exist.
 //! * It stays until it is deleted or another takes its name; it outlives its execution.
 //! * Where nothing is kept it is in the memory of this server, within
 //!   [`ARTIFACTS_MEMORY_BYTES_MAX`](crate::limits::ARTIFACTS_MEMORY_BYTES_MAX); the oldest go first.
@@ -24,6 +26,7 @@ use uuid::Uuid;
 
 use self::memory::Memory;
 pub use self::model::{Artifact, ArtifactInfo, ArtifactList, ArtifactsError, Content, Encoding};
+use crate::access::Principal;
 use crate::executions::model::rfc3339;
 use crate::executions::{SubmitError, time};
 use crate::heaps::{Heaps, HeapsError};
@@ -94,7 +97,7 @@ impl Artifacts {
         Self { kept: Kept::Cluster { node, heaps } }
     }
 
-    /// Makes what a script has left durable here. It does not count yet.
+    /// Makes what a script has left durable here, under keys as they are kept. It does not count yet.
     ///
     /// # Errors
     /// [`HeapsError`].
@@ -115,6 +118,20 @@ impl Artifacts {
         }
     }
 
+    /// Those of a caller.
+    pub fn of(&self, by: Principal) -> ArtifactsOf<'_> {
+        ArtifactsOf { kept: &self.kept, by }
+    }
+}
+
+/// The artifacts of one caller, by the keys that it says.
+#[derive(Debug, Clone, Copy)]
+pub struct ArtifactsOf<'a> {
+    kept: &'a Kept,
+    by: Principal,
+}
+
+impl ArtifactsOf<'_> {
     /// Artifacts in order of their keys, after `cursor`.
     ///
     /// # Errors
@@ -127,16 +144,21 @@ impl Artifacts {
         let limit = limit.unwrap_or(LIST_MAX);
         crate::executions::check_range("limit", limit, 1, LIST_MAX, "")?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut found = match &self.kept {
-            Kept::Memory(memory) => memory.lock().list(cursor.as_deref(), limit + 1),
+        let by = self.by;
+        let mut found = match self.kept {
+            Kept::Memory(memory) => {
+                let after = by.list_after(cursor.as_deref());
+                let found = memory.lock().list(&by.prefix(), &after, limit + 1);
+                found.into_iter().map(|info| self.said(info)).collect()
+            }
             Kept::Cluster { node, .. } => {
                 node.barrier().await.map_err(unavailable)?;
                 let rows = node.rows();
                 let reading = tokio::task::spawn_blocking(move || {
-                    artifacts::list(&rows, cursor.as_deref(), limit + 1)
+                    artifacts::list(&rows, by.id(), cursor.as_deref(), limit + 1)
                 });
                 let found = reading.await.map_err(unavailable)?.map_err(unavailable)?;
-                found.into_iter().map(|(key, row)| shown(key, &row)).collect()
+                found.into_iter().map(|(key, row)| shown(key, &row)).collect::<Vec<_>>()
             }
         };
         let more = found.len() > limit;
@@ -152,12 +174,14 @@ impl Artifacts {
     pub async fn info(&self, key: &str) -> Result<ArtifactInfo, ArtifactsError> {
         checked(key)?;
         let not_found = || ArtifactsError::NotFound(key.to_owned());
-        match &self.kept {
+        let kept = self.by.kept(key);
+        match self.kept {
             Kept::Memory(memory) => {
-                memory.lock().get(key).map(|content| content.info).ok_or_else(not_found)
+                let found = memory.lock().get(&kept);
+                found.map(|content| self.said(content.info)).ok_or_else(not_found)
             }
             Kept::Cluster { node, .. } => {
-                let row = row(node, key).await?;
+                let row = row(node, &kept).await?;
                 row.map(|row| shown(key.to_owned(), &row)).ok_or_else(not_found)
             }
         }
@@ -170,14 +194,18 @@ impl Artifacts {
     pub async fn get(&self, key: &str) -> Result<Content, ArtifactsError> {
         checked(key)?;
         let not_found = || ArtifactsError::NotFound(key.to_owned());
-        match &self.kept {
-            Kept::Memory(memory) => memory.lock().get(key).ok_or_else(not_found),
+        let kept = self.by.kept(key);
+        match self.kept {
+            Kept::Memory(memory) => {
+                let Content { info, bytes } = memory.lock().get(&kept).ok_or_else(not_found)?;
+                Ok(Content { info: self.said(info), bytes })
+            }
             Kept::Cluster { node, heaps } => {
-                let row = row(node, key).await?.ok_or_else(not_found)?;
+                let row = row(node, &kept).await?.ok_or_else(not_found)?;
                 let bytes = match blobs::read(heaps, &row).await {
                     Ok(bytes) => bytes,
                     // Another may have taken its name since, and its bytes are gone.
-                    Err(error) => match self::row(node, key).await? {
+                    Err(error) => match self::row(node, &kept).await? {
                         None => return Err(not_found()),
                         Some(now) if now != row => {
                             let again = blobs::read(heaps, &now).await.map_err(unavailable)?;
@@ -198,10 +226,11 @@ impl Artifacts {
     pub async fn delete(&self, key: &str) -> Result<(), ArtifactsError> {
         checked(key)?;
         let not_found = || ArtifactsError::NotFound(key.to_owned());
-        match &self.kept {
-            Kept::Memory(memory) => memory.lock().delete(key).then_some(()).ok_or_else(not_found),
+        let kept = self.by.kept(key);
+        match self.kept {
+            Kept::Memory(memory) => memory.lock().delete(&kept).then_some(()).ok_or_else(not_found),
             Kept::Cluster { node, .. } => {
-                let delete = DeleteArtifact { id: Uuid::now_v7(), key: key.to_owned() };
+                let delete = DeleteArtifact { id: Uuid::now_v7(), key: kept };
                 let proposed = node.propose(Command::DeleteArtifact(delete)).await;
                 match proposed.map_err(unavailable)?.reply {
                     Reply::Done => Ok(()),
@@ -210,6 +239,13 @@ impl Artifacts {
                 }
             }
         }
+    }
+}
+
+impl ArtifactsOf<'_> {
+    /// With the key as this caller says it.
+    fn said(&self, info: ArtifactInfo) -> ArtifactInfo {
+        ArtifactInfo { key: self.by.said(&info.key), ..info }
     }
 }
 

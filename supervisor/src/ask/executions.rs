@@ -8,7 +8,7 @@ use crate::operate::table;
 use crate::rest_client::{RestError, RestServer};
 
 pub(super) async fn ask(args: &ExecutionsArgs) -> Result<String, RestError> {
-    let server = RestServer::new(&args.server.url)?;
+    let server = RestServer::new(&args.server.url, args.server.token_file.as_deref())?;
     let as_json = args.server.json;
     let client = &server.client;
     let of = |id: &str, what: &[&str]| server.pieces(&[&["api", "executions", id], what].concat());

@@ -10,7 +10,7 @@ use crate::rest_client::{RestError, RestServer};
 use crate::sessions::{HeapInfo, TaggedHeaps};
 
 pub(super) async fn ask(args: &HeapsArgs) -> Result<String, RestError> {
-    let server = RestServer::new(&args.server.url)?;
+    let server = RestServer::new(&args.server.url, args.server.token_file.as_deref())?;
     let as_json = args.server.json;
     let client = &server.client;
     match &args.command {

@@ -13,7 +13,7 @@ use crate::sessions::{SessionList, Snapshot, SnapshotList};
 const CODE_CHARS: usize = 60;
 
 pub(super) async fn ask(args: &SessionsArgs) -> Result<String, RestError> {
-    let server = RestServer::new(&args.server.url)?;
+    let server = RestServer::new(&args.server.url, args.server.token_file.as_deref())?;
     let as_json = args.server.json;
     let (client, session) = (&server.client, |name: &str, what: &[&str]| {
         server.pieces(&[&["api", "sessions", name], what].concat())

@@ -7,6 +7,7 @@ use mcp_v8_cluster::limits::SNAPSHOT_ENTRIES_DEFAULT;
 use mcp_v8_cluster::node::config::{self as node, Seed, Timing, check_address};
 use mcp_v8_cluster::types::check_name;
 
+use super::access::AccessArgs;
 use super::ask::{ArtifactsArgs, ExecutionsArgs, HeapsArgs, SessionsArgs};
 use super::backup::{BackupArgs, RestoreArgs};
 use super::proof::{NodeProof, OperatorProof};
@@ -79,6 +80,10 @@ pub struct Args {
     /// commas; `*` for any. Loopback origins always may
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', help_heading = LISTENERS)]
     pub allowed_origins: Vec<String>,
+
+    /// Who may use the server.
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// JavaScript heap of one execution in MiB; as much again may be held in ArrayBuffers
     #[arg(
@@ -393,6 +398,10 @@ pub struct ExecArgs {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 
+    /// With --url: a file with the bearer token, where the server wants one
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub token_file: Option<PathBuf>,
+
     /// Wall clock limit in seconds
     #[arg(
         long, value_name = "S",
@@ -442,6 +451,7 @@ impl Args {
             return Err("--http-port and --sse-port name the same port; give two".to_owned());
         }
         self.check_heaps()?;
+        self.access.settings()?;
         let Some(port) = self.cluster_port else {
             let given = [
                 ("--peers", !self.peers.is_empty()),

@@ -1,5 +1,7 @@
 //! Options of `mcp-v8 sessions`, `heaps`, `executions` and `artifacts`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use crate::rest_client::URL_DEFAULT;
@@ -10,6 +12,10 @@ pub struct Server {
     /// The --http-port of any node
     #[arg(long, value_name = "URL", global = true, default_value = URL_DEFAULT)]
     pub url: String,
+
+    /// A file with the bearer token of whoever asks, where the server wants one
+    #[arg(long, value_name = "FILE", global = true)]
+    pub token_file: Option<PathBuf>,
 
     /// Print JSON
     #[arg(long, global = true)]

@@ -17,7 +17,6 @@ pub struct Flag {
     what: &'static str,
 }
 
-const ACCESS: &str = "bearer token authentication";
 const POLICIES: &str = "policies and fetch";
 const MODULES: &str = "external modules";
 const UPSTREAM: &str = "calling other MCP servers from scripts";
@@ -26,7 +25,6 @@ const FILES: &str = "file storage for scripts";
 
 /// All of them.
 pub const FLAGS: &[Flag] = &[
-    Flag { long: "jwks-url", what: ACCESS },
     Flag { long: "policies-json", what: POLICIES },
     Flag { long: "fetch-header", what: POLICIES },
     Flag { long: "fetch-header-config", what: POLICIES },

@@ -6,6 +6,7 @@
 //! * Precedence: flag, then environment, then file, then default.
 //! * A flag of a later release is refused with a sentence that says so; none is silently ignored.
 
+pub mod access;
 pub mod args;
 mod ask;
 mod backup;

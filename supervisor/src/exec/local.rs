@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ExecError, show_output};
+use crate::access::Principal;
+use crate::access::limit::PrincipalLimits;
 use crate::cli::ExecArgs;
 use crate::executions::model::ExecutionInfo;
 use crate::executions::{Execution, Executions, KeepHeaps, Settings, StopCause, Submit};
@@ -32,9 +34,11 @@ pub(super) async fn run(args: &ExecArgs, code: String) -> Result<ExecutionInfo, 
         console_bytes: CONSOLE_BYTES_MAX,
         drain: Duration::ZERO,
         keep_heaps: KeepHeaps::Never,
+        principals: PrincipalLimits::default(),
     };
     let executions = Executions::start(settings, pool.clone(), None);
-    let execution = executions.submit(Submit { code, ..Submit::default() }).await?;
+    let submit = Submit { code, ..Submit::default() };
+    let execution = executions.submit(Principal::EVERYBODY, submit).await?;
     tokio::select! {
         () = show(&execution) => {}
         interrupted = tokio::signal::ctrl_c() => {

@@ -16,7 +16,7 @@ pub(super) async fn run(
     args: &ExecArgs,
     code: String,
 ) -> Result<ExecutionInfo, ExecError> {
-    let server = RestServer::new(url)?;
+    let server = RestServer::new(url, args.token_file.as_deref())?;
     let mut request = json!({ "code": code });
     if let Some(secs) = args.timeout {
         request["execution_timeout_secs"] = secs.into();

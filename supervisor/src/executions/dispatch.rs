@@ -148,7 +148,7 @@ async fn run(shared: &Arc<Shared>, queued: Queued, slot: OwnedSemaphorePermit) {
         // Another script has the processor meanwhile.
         drop(slot);
         let storing_since = Instant::now();
-        let kept = steps::keep(shared, kept, artifacts, storing).await;
+        let kept = steps::keep(shared, execution.principal(), kept, artifacts, storing).await;
         let failed = kept.as_ref().err().map(|error| error.kind.as_str());
         execution.note("store", storing_since, failed);
         match kept {

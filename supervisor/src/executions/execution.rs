@@ -18,6 +18,8 @@ use super::console::{Console, Page};
 use super::model::{
     ErrorDetail, ErrorKind, ExecutionInfo, ExecutionSummary, OutputPage, RunResult, Status, rfc3339,
 };
+use crate::access::Principal;
+use crate::access::limit::RunningPlace;
 use crate::heaps::HeapId;
 use crate::observe::Origin;
 use crate::observe::story::Phases;
@@ -74,6 +76,8 @@ struct Inner {
     /// How long it waited here for a worker, once one was to be had.
     queued: Option<Duration>,
     phases: Phases,
+    /// That it is counted among those of its caller; until its end.
+    place: Option<RunningPlace>,
     end: Option<End>,
 }
 
@@ -96,6 +100,7 @@ impl Inner {
 /// A script from acceptance to retention.
 #[derive(Debug)]
 pub struct Execution {
+    principal: Principal,
     id: Uuid,
     accepted_at: SystemTime,
     idempotency_key: Option<String>,
@@ -112,18 +117,20 @@ pub struct Execution {
 
 impl Execution {
     /// A new execution, waiting for a worker.
-    pub fn new(id: Uuid, idempotency_key: Option<String>) -> Self {
-        Self::accepted(id, idempotency_key, SystemTime::now(), None)
+    pub fn new(principal: Principal, id: Uuid, idempotency_key: Option<String>) -> Self {
+        Self::accepted(principal, id, idempotency_key, SystemTime::now(), None)
     }
 
     /// One that was accepted then, and runs here under `lease`; elsewhere without one.
     pub fn accepted(
+        principal: Principal,
         id: Uuid,
         idempotency_key: Option<String>,
         accepted_at: SystemTime,
         lease: Option<Lease>,
     ) -> Self {
         Self {
+            principal,
             id,
             accepted_at,
             idempotency_key,
@@ -201,12 +208,23 @@ impl Execution {
         (inner.status(), kind)
     }
 
+    /// It, counted among those of its caller until its end.
+    pub fn in_place(self, place: Option<RunningPlace>) -> Self {
+        self.inner.lock().place = place;
+        self
+    }
+
+    /// Whose it is.
+    pub fn principal(&self) -> Principal {
+        self.principal
+    }
+
     /// Its id; ids sort by time of acceptance.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// The key it was submitted under.
+    /// The key it was submitted under, as it is kept.
     pub fn idempotency_key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
     }
@@ -294,9 +312,10 @@ impl Execution {
         self.inner.lock().heap = Some(heap);
     }
 
-    /// Notes the keys of the artifacts that it leaves if it completes.
+    /// Notes the keys, as they are kept, of the artifacts that it leaves if it completes.
     pub fn set_artifacts(&self, keys: Vec<String>) {
-        self.inner.lock().artifacts = keys;
+        let said = keys.iter().map(|key| self.principal.said(key)).collect();
+        self.inner.lock().artifacts = said;
     }
 
     /// Ends it with the outcome that counts, as of then, and returns the bytes it keeps, or `None`
@@ -312,8 +331,11 @@ impl Execution {
         };
         inner.console.finish();
         inner.end = Some(End { outcome, at });
+        let place = inner.place.take();
         let bytes = ROW_BYTES + text_bytes + inner.console.bytes();
         drop(inner);
+        // Before anybody sees the end: its caller may have another.
+        drop(place);
         self.changed.send_replace(());
         Some(bytes)
     }
@@ -458,7 +480,7 @@ mod tests {
 
     #[test]
     fn an_accepted_cancel_is_the_outcome_and_a_late_finish_changes_nothing() {
-        let execution = Execution::new(Uuid::now_v7(), None);
+        let execution = Execution::new(Principal::EVERYBODY, Uuid::now_v7(), None);
         assert!(execution.request_stop(StopCause::Cancelled).is_ok());
         assert!(finish(&execution, Some("late")).is_some());
         assert_eq!(execution.status(), Status::Cancelled);
@@ -471,7 +493,7 @@ mod tests {
 
     #[test]
     fn a_page_says_what_comes_next() {
-        let execution = Execution::new(Uuid::now_v7(), None);
+        let execution = Execution::new(Principal::EVERYBODY, Uuid::now_v7(), None);
         execution.append("a\nb\n");
         let page = execution.page(PageBy::Lines { offset: 1, limit: 1 });
         assert_eq!((page.data.as_str(), page.next_line_offset, page.next_byte_offset), ("a", 2, 2));

@@ -8,6 +8,8 @@
 //! * When an execution is seen to have ended, its process is gone, and if it died under the script
 //!   that is counted.
 //! * Code that is quarantined does not run: neither what is submitted nor what waits.
+//! * Whoever asks says for whom. What was begun for one caller is not found for another, exactly as what
+//!   does not exist.
 //!
 //! With a cluster ([`ledger`]), an execution is committed before it runs and its outcome before
 //! anybody hears it, any node answers for it, and the registry only holds what runs here and what
@@ -28,7 +30,7 @@ mod wait;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mcp_v8_cluster::command::Base;
 use mcp_v8_cluster::node::Node;
@@ -49,9 +51,13 @@ pub use self::quarantine::{LiftError, Refusal};
 use self::queue::{Queue, Queued};
 use self::registry::{KeyLookup, Registry};
 use self::steps::Left;
-pub use self::submit::{Bounds, KeepHeaps, Submit, SubmitError, check_range, check_session};
+pub use self::submit::{
+    Bounds, KeepHeaps, Submit, SubmitError, check_range, check_session, whole_seconds,
+};
 pub use self::wait::{CancelOnDrop, Wait};
-use crate::artifacts::Artifacts;
+use crate::access::Principal;
+use crate::access::limit::{PrincipalLimits, Shares};
+use crate::artifacts::{Artifacts, ArtifactsOf};
 use crate::heaps::Heaps;
 use crate::limits::{
     CANCELLED_WAITING_MAX, LIST_DEFAULT, LIST_MAX, QUEUE_DEPTH_MAX, STORING_PER_SLOT,
@@ -75,6 +81,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Which executions leave a heap. None do where nothing is replicated.
     pub keep_heaps: KeepHeaps,
+    /// What each caller may have.
+    pub principals: PrincipalLimits,
 }
 
 /// Why an execution could not be cancelled.
@@ -130,6 +138,8 @@ struct Shared {
     registry: Mutex<Registry>,
     queue: Queue,
     quarantine: Quarantine,
+    /// What callers have of this server.
+    shares: Shares,
     slots: Arc<Semaphore>,
     /// Held by who stores what a script has left whose slot is free again.
     storing: Arc<Semaphore>,
@@ -167,6 +177,7 @@ impl Executions {
             registry: Mutex::default(),
             queue: Queue::default(),
             quarantine: Quarantine::default(),
+            shares: Shares::new(settings.principals),
             slots: Arc::new(Semaphore::new(settings.concurrent_max)),
             storing: Arc::new(Semaphore::new(STORING_PER_SLOT * settings.concurrent_max)),
             ledger: node.map(|(node, heaps)| Ledger::new(node, heaps)),
@@ -196,26 +207,38 @@ impl Executions {
         self.shared.cancelled_elsewhere.set(told).is_ok().then_some(cancelled)
     }
 
-    /// What scripts have left under names.
-    pub fn artifacts(&self) -> &Artifacts {
-        &self.shared.artifacts
+    /// What scripts of a caller have left under names.
+    pub fn artifacts(&self, by: Principal) -> ArtifactsOf<'_> {
+        self.shared.artifacts.of(by)
     }
 
-    /// Accepts a script. It runs as soon as a worker is free.
+    /// Accepts a script for a caller. It runs as soon as a worker is free.
     ///
     /// # Errors
     /// [`SubmitError`], at once.
-    pub async fn submit(&self, submit: Submit) -> Result<Arc<Execution>, SubmitError> {
-        let accepted = self.admit(submit).await;
+    pub async fn submit(
+        &self,
+        by: Principal,
+        submit: Submit,
+    ) -> Result<Arc<Execution>, SubmitError> {
+        let accepted = self.admit(by, submit).await;
         if let Err(error) = &accepted {
             story::refused(error.reason(), error);
         }
         accepted
     }
 
-    async fn admit(&self, submit: Submit) -> Result<Arc<Execution>, SubmitError> {
+    async fn admit(
+        &self,
+        by: Principal,
+        mut submit: Submit,
+    ) -> Result<Arc<Execution>, SubmitError> {
         submit.check()?;
         let shared = &self.shared;
+        shared.shares.submits(by, Instant::now()).map_err(|wait| SubmitError::TooOften {
+            per_minute: shared.settings.principals.rate_max.unwrap_or_default(),
+            wait,
+        })?;
         let keep = match shared.ledger {
             Some(_) => shared.settings.keep_heaps,
             None => KeepHeaps::Never,
@@ -226,6 +249,9 @@ impl Executions {
             None => None,
         };
         let origin = submit.origin;
+        // From here on these are names as they are kept.
+        submit.session = submit.session.map(|name| by.kept(&name));
+        submit.idempotency_key = submit.idempotency_key.map(|key| by.kept(&key));
         let step = keeps_heap.then(|| Step {
             session: submit.session,
             base: submit.heap.map_or(Base::Head, |heap| Base::Heap(heap.0)),
@@ -238,10 +264,10 @@ impl Executions {
             let bounds = self.bounds(submit.heap_memory_max_mb, submit.execution_timeout_secs);
             let key = submit.idempotency_key.zip(digest);
             // A retry finds its execution whatever has become of its code meanwhile.
-            if let Some(first) = ledger::find(shared, key.as_ref()).await? {
+            if let Some(first) = ledger::find(shared, by, key.as_ref()).await? {
                 return Ok(first);
             }
-            let submission = Submission { code, hash, bounds, key, step, origin };
+            let submission = Submission { by, code, hash, bounds, key, step, origin };
             return ledger::submit(self, submission).await;
         }
         let mut registry = shared.registry.lock();
@@ -258,7 +284,9 @@ impl Executions {
         }
         self.check_open(hash)?;
         let bounds = self.bounds(submit.heap_memory_max_mb, submit.execution_timeout_secs);
-        let execution = Arc::new(Execution::new(Uuid::now_v7(), submit.idempotency_key));
+        let place = shared.shares.place(by).map_err(|max| SubmitError::TooManyRunning { max })?;
+        let execution = Execution::new(by, Uuid::now_v7(), submit.idempotency_key);
+        let execution = Arc::new(execution.in_place(place));
         origin.into_iter().for_each(|origin| execution.asked_by(origin));
         let queued =
             Queued { execution: Arc::clone(&execution), code, hash, bounds, keeps_heap: false };
@@ -300,27 +328,31 @@ impl Executions {
         }
     }
 
-    /// The execution with this id, whichever node runs or ran it.
+    /// The execution of a caller with this id, whichever node runs or ran it.
     ///
     /// # Errors
-    /// [`LookupError`]; [`LookupError::NotFound`] also for an id that is not one of ours.
-    pub async fn get(&self, id: &str) -> Result<Arc<Execution>, LookupError> {
+    /// [`LookupError`]; [`LookupError::NotFound`] also for an id that is not one of ours, and for one of
+    /// another caller.
+    pub async fn get(&self, by: Principal, id: &str) -> Result<Arc<Execution>, LookupError> {
         let not_found = || LookupError::NotFound(id.to_owned());
         let uuid = Uuid::try_parse(id).map_err(|_| not_found())?;
         let here = self.shared.registry.lock().get(uuid);
         match here {
-            Some(here) => Ok(here),
-            None => ledger::get(&self.shared, uuid).await?.ok_or_else(not_found),
+            Some(here) if here.principal() == by => Ok(here),
+            // Also what is here and another's: it takes what it takes to find that there is none.
+            _ => ledger::get(&self.shared, by, uuid).await?.ok_or_else(not_found),
         }
     }
 
-    /// Executions, newest first; with `details` also which nodes run them and for which sessions.
+    /// Executions of a caller, newest first; with `details` also which nodes run them and for which
+    /// sessions.
     ///
     /// # Errors
     /// [`SubmitError::Invalid`] for a `limit` or `cursor` that is not accepted.
     /// [`SubmitError::Cluster`] when there is no majority to ask.
     pub async fn list(
         &self,
+        by: Principal,
         limit: Option<u64>,
         cursor: Option<&str>,
         details: bool,
@@ -336,9 +368,9 @@ impl Executions {
             })
             .transpose()?;
         if self.shared.ledger.is_some() {
-            return ledger::list(&self.shared, cursor, limit as usize, details).await;
+            return ledger::list(&self.shared, by, cursor, limit as usize, details).await;
         }
-        let (rows, more) = self.shared.registry.lock().list(cursor, limit as usize);
+        let (rows, more) = self.shared.registry.lock().list(by, cursor, limit as usize);
         let next_cursor = match rows.last() {
             Some(last) if more => Some(last.id().to_string()),
             _ => None,
@@ -349,12 +381,12 @@ impl Executions {
         })
     }
 
-    /// Cancels an execution and returns once it has ended.
+    /// Cancels an execution of a caller and returns once it has ended.
     ///
     /// # Errors
     /// [`CancelError`] when there is none or it is over.
-    pub async fn cancel(&self, id: &str) -> Result<(), CancelError> {
-        let execution = self.get(id).await?;
+    pub async fn cancel(&self, by: Principal, id: &str) -> Result<(), CancelError> {
+        let execution = self.get(by, id).await?;
         let not_running = |status| CancelError::NotRunning { id: id.to_owned(), status };
         if self.shared.ledger.is_some() && !execution.runs_here() {
             if execution.ended() {
@@ -414,7 +446,7 @@ impl Executions {
     /// # Errors
     /// [`LookupError::Unavailable`] when that cannot be read.
     pub fn origin(&self, execution: &Execution) -> Result<Origin, LookupError> {
-        ledger::origin(&self.shared, execution.id())
+        ledger::origin(&self.shared, execution.principal(), execution.id())
     }
 
     /// How many executions there are at the moment.

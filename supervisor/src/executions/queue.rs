@@ -202,11 +202,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Principal;
     use std::time::Duration;
 
     fn queued(code_bytes: usize) -> Queued {
         Queued {
-            execution: Arc::new(Execution::new(Uuid::now_v7(), None)),
+            execution: Arc::new(Execution::new(Principal::EVERYBODY, Uuid::now_v7(), None)),
             code: "x".repeat(code_bytes).into(),
             hash: None,
             bounds: Bounds { wall: Duration::from_secs(1), heap_bytes: 1, console_bytes: 1 },

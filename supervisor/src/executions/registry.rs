@@ -13,6 +13,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::execution::Execution;
+use crate::access::Principal;
 use crate::limits::{RETAINED_BYTES_MAX, RETAINED_EXECUTIONS_MAX};
 
 /// SHA-256 over everything that makes two submissions the same.
@@ -69,11 +70,18 @@ impl Registry {
         }
     }
 
-    /// At most `limit` executions older than `cursor`, newest first, and whether there are more.
-    pub fn list(&self, cursor: Option<Uuid>, limit: usize) -> (Vec<Arc<Execution>>, bool) {
+    /// At most `limit` executions of a caller older than `cursor`, newest first, and whether there are
+    /// more.
+    pub fn list(
+        &self,
+        by: Principal,
+        cursor: Option<Uuid>,
+        limit: usize,
+    ) -> (Vec<Arc<Execution>>, bool) {
         let upper = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut older = self.rows.range((Bound::Unbounded, upper)).rev();
-        let page: Vec<_> = older.by_ref().take(limit).map(|(_, row)| Arc::clone(row)).collect();
+        let older = self.rows.range((Bound::Unbounded, upper)).rev().map(|(_, row)| row);
+        let mut older = older.filter(|row| row.principal() == by);
+        let page: Vec<_> = older.by_ref().take(limit).cloned().collect();
         (page, older.next().is_some())
     }
 
@@ -109,9 +117,11 @@ impl Registry {
 mod tests {
     use super::*;
 
+    const BY: Principal = Principal::EVERYBODY;
+
     fn add(registry: &mut Registry, key: Option<&str>) -> Uuid {
         let id = Uuid::now_v7();
-        let execution = Arc::new(Execution::new(id, key.map(str::to_owned)));
+        let execution = Arc::new(Execution::new(BY, id, key.map(str::to_owned)));
         registry.insert(execution, key.map(|_| [1; 32]));
         id
     }
@@ -152,12 +162,18 @@ mod tests {
     fn a_list_goes_from_newest_to_oldest_and_on_from_its_cursor() {
         let mut registry = Registry::default();
         let ids: Vec<Uuid> = (0..5).map(|_| add(&mut registry, None)).collect();
-        let (page, more) = registry.list(None, 2);
+        let (page, more) = registry.list(BY, None, 2);
         assert_eq!(page.iter().map(|row| row.id()).collect::<Vec<_>>(), [ids[4], ids[3]]);
         assert!(more);
-        let (page, more) = registry.list(Some(ids[3]), 3);
+        let (page, more) = registry.list(BY, Some(ids[3]), 3);
         assert_eq!(page.iter().map(|row| row.id()).collect::<Vec<_>>(), [ids[2], ids[1], ids[0]]);
         assert!(!more);
+        let other = Execution::new(Principal::of("i", "s"), Uuid::now_v7(), None);
+        registry.insert(Arc::new(other), None);
+        assert_eq!(registry.list(BY, None, 9).0.len(), 5);
+        let (page, more) = registry.list(Principal::of("i", "s"), None, 1);
+        assert_eq!((page.len(), more), (1, false));
+        assert!(registry.list(Principal::of("i", "t"), None, 9).0.is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::Shared;
 use super::execution::Execution;
 use super::model::{ErrorDetail, ErrorKind};
 use super::submit::Bounds;
+use crate::access::Principal;
 use crate::artifacts::{Artifact, Stored};
 use crate::failpoints::Point;
 use crate::heaps::{Heap, HeapId};
@@ -90,10 +91,13 @@ pub(super) async fn task(
 /// Makes what an execution has left durable here.
 pub(super) async fn keep(
     shared: &Shared,
+    by: Principal,
     step: Option<(Option<Heap>, KeptHeap)>,
     artifacts: Vec<Artifact>,
     storing: Option<OwnedSemaphorePermit>,
 ) -> Result<Left, ErrorDetail> {
+    let kept = |artifact: Artifact| Artifact { key: by.kept(&artifact.key), ..artifact };
+    let artifacts = artifacts.into_iter().map(kept).collect();
     let artifacts = shared.artifacts.store(artifacts).await.map_err(|error| {
         let message = format!("the artifacts cannot be stored: {error}");
         ErrorDetail::new(ErrorKind::ArtifactNotSaved, message)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mcp_v8_cluster::codec::encode;
 use mcp_v8_cluster::limits::{SESSION_NAME_BYTES_MAX, SESSIONS_MAX, TAGS_BYTES_MAX, TAGS_MAX};
+use mcp_v8_cluster::principal::MARK;
 use sha2::{Digest as _, Sha256};
 
 use super::quarantine::Refusal;
@@ -70,6 +71,26 @@ pub enum SubmitError {
         "`session` would be one more than the {SESSIONS_MAX} that are kept: delete one, or go on in one"
     )]
     TooManySessions,
+    /// The caller has as many as it may.
+    #[error(
+        "too many: {max} executions of yours have not ended, and no more may be; wait for one, or \
+         cancel one"
+    )]
+    TooManyRunning {
+        /// How many it may have.
+        max: u32,
+    },
+    /// The caller submits more often than it may.
+    #[error(
+        "too often: {per_minute} scripts a minute are accepted of you here; try again in {} seconds",
+        whole_seconds(*wait)
+    )]
+    TooOften {
+        /// How often it may.
+        per_minute: u32,
+        /// When it may again.
+        wait: Duration,
+    },
     /// The queue is full.
     #[error("overloaded: {waiting} executions are waiting; try again in a moment")]
     Overloaded {
@@ -106,8 +127,15 @@ impl SubmitError {
             Self::Cluster(_) => "no_majority",
             Self::ShuttingDown => "shutting_down",
             Self::Quarantined(_) => "quarantined",
+            Self::TooManyRunning { .. } => "too_many_running",
+            Self::TooOften { .. } => "too_often",
         }
     }
+}
+
+/// So many seconds, or part of the last one.
+pub fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// Refuses what is no name of a session.
@@ -183,6 +211,10 @@ impl Submit {
                 let bytes = key.len();
                 let max = IDEMPOTENCY_KEY_BYTES_MAX;
                 invalid("idempotency_key", format!("is {bytes} bytes; accepted: 1 to {max}"))
+            }
+            Some(key) if key.starts_with(MARK) => {
+                let problem = "begins with the control character U+0001; accepted: any other text";
+                invalid("idempotency_key", problem.to_owned())
             }
             _ => Ok(()),
         }
@@ -292,6 +324,8 @@ mod tests {
         assert_eq!((key(1), key(IDEMPOTENCY_KEY_BYTES_MAX)), (None, None));
         assert_eq!(key(0), Some("idempotency_key"));
         assert_eq!(key(IDEMPOTENCY_KEY_BYTES_MAX + 1), Some("idempotency_key"));
+        let key = |key: &str| field(&Submit { idempotency_key: Some(key.to_owned()), ..submit() });
+        assert_eq!((key("\u{1}a"), key("a\u{1}")), (Some("idempotency_key"), None));
     }
 
     #[test]

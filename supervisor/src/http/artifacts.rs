@@ -11,6 +11,7 @@ use utoipa::IntoParams;
 
 use super::error::{ApiError, ErrorBody};
 use super::sessions::Done;
+use crate::access::Caller;
 use crate::app::SharedApp;
 use crate::artifacts::{ArtifactList, Content};
 
@@ -38,10 +39,11 @@ pub struct ListQuery {
 )]
 pub async fn list(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<ArtifactList>, ApiError> {
     let Query(ListQuery { limit, cursor }) = query?;
-    Ok(Json(app.executions.artifacts().list(limit, cursor).await?))
+    Ok(Json(app.executions.artifacts(by).list(limit, cursor).await?))
 }
 
 /// Read an artifact: its bytes as the script left them
@@ -57,9 +59,13 @@ pub async fn list(
             answers", body = ErrorBody),
     )
 )]
-pub async fn get(State(app): State<SharedApp>, key: Key) -> Result<Response, ApiError> {
+pub async fn get(
+    State(app): State<SharedApp>,
+    Caller(by): Caller,
+    key: Key,
+) -> Result<Response, ApiError> {
     let Path(key) = key?;
-    let Content { info, bytes } = app.executions.artifacts().get(&key).await?;
+    let Content { info, bytes } = app.executions.artifacts(by).get(&key).await?;
     // Known, although what counts requests hides it.
     let length = HeaderValue::from(bytes.len());
     let mut response = Body::from(bytes).into_response();
@@ -94,9 +100,13 @@ pub async fn get(State(app): State<SharedApp>, key: Key) -> Result<Response, Api
         (status = 503, description = "The cluster has no majority", body = ErrorBody),
     )
 )]
-pub async fn delete(State(app): State<SharedApp>, key: Key) -> Result<Json<Done>, ApiError> {
+pub async fn delete(
+    State(app): State<SharedApp>,
+    Caller(by): Caller,
+    key: Key,
+) -> Result<Json<Done>, ApiError> {
     let Path(key) = key?;
-    app.executions.artifacts().delete(&key).await?;
+    app.executions.artifacts(by).delete(&key).await?;
     Ok(Done::OK)
 }
 

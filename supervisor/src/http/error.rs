@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::artifacts::ArtifactsError;
-use crate::executions::{LiftError, LookupError, SubmitError};
+use crate::executions::{LiftError, LookupError, SubmitError, whole_seconds};
 use crate::sessions::SessionError;
 
 /// The body of every error.
@@ -23,12 +23,21 @@ pub struct ErrorBody {
 pub struct ApiError {
     status: StatusCode,
     message: String,
+    /// After how many seconds it may be otherwise.
+    retry_after: Option<u64>,
 }
 
 impl ApiError {
     /// An error with this status and message.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { status, message: message.into(), retry_after }
+    }
+
+    /// 429, for so many seconds at least.
+    fn too_many(secs: u64, error: &SubmitError) -> Self {
+        let retry_after = Some(secs.max(1));
+        Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()) }
     }
 
     /// 400 with this message.
@@ -40,8 +49,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(ErrorBody { error: self.message })).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(secs) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
         response
     }
@@ -56,6 +65,10 @@ impl From<SubmitError> for ApiError {
             // The request is well formed and its caller may do this; it is the code itself that is
             // not processed, and other code would be. 403 is for who asks, 409 for what exists.
             SubmitError::Quarantined(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            SubmitError::TooManyRunning { .. } => return Self::too_many(1, &error),
+            SubmitError::TooOften { wait, .. } => {
+                return Self::too_many(whole_seconds(wait), &error);
+            }
             SubmitError::Overloaded { .. }
             | SubmitError::Unavailable { .. }
             | SubmitError::Cluster(_)

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::body;
 use super::error::{ApiError, ErrorBody};
+use crate::access::Caller;
 use crate::app::SharedApp;
 use crate::executions::model::{ExecutionWithOutput, Status};
 use crate::executions::{CancelOnDrop, Submit, Wait};
@@ -96,11 +97,13 @@ pub struct ExecAccepted {
         (status = 409, description = "The key was used for another request", body = ErrorBody),
         (status = 415, description = "Multipart body", body = ErrorBody),
         (status = 422, description = "The code killed workers and is quarantined", body = ErrorBody),
+        (status = 429, description = "The caller has, or submits, more than it may", body = ErrorBody),
         (status = 503, description = "Overloaded, shutting down, or no worker starts", body = ErrorBody),
     )
 )]
 pub async fn exec(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     query: Result<Query<ExecQuery>, QueryRejection>,
     origin: Option<Extension<Origin>>,
     headers: HeaderMap,
@@ -112,7 +115,7 @@ pub async fn exec(
     let submit = Submit { origin: origin.map(|Extension(origin)| origin), ..submit };
     // A caller with a key can come back for the answer; one without it is the only one to know.
     let orphaned_by_drop = wait_given && submit.idempotency_key.is_none();
-    let execution = app.executions.submit(submit).await?;
+    let execution = app.executions.submit(by, submit).await?;
     let guard = orphaned_by_drop.then(|| CancelOnDrop::new(&app.executions, &execution));
     if wait_given {
         wait.until_finished(&app.executions, &execution).await;

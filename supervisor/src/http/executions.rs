@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
+use crate::access::Caller;
 use crate::app::SharedApp;
 use crate::executions::model::{ExecutionInfo, ExecutionList, Origin, OutputPage};
 use crate::executions::{PageBy, Wait};
@@ -38,11 +39,12 @@ pub struct ListQuery {
 )]
 pub async fn list(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     query: Params<ListQuery>,
 ) -> Result<Json<ExecutionList>, ApiError> {
     let Query(query) = query?;
     let ListQuery { limit, cursor, details } = query;
-    Ok(Json(app.executions.list(limit, cursor.as_deref(), details).await?))
+    Ok(Json(app.executions.list(by, limit, cursor.as_deref(), details).await?))
 }
 
 /// Whether to wait.
@@ -77,12 +79,13 @@ pub struct ExecutionShown {
 )]
 pub async fn get(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     id: Id,
     query: Params<WaitQuery>,
 ) -> Result<Json<ExecutionShown>, ApiError> {
     let (Path(id), Query(query)) = (id?, query?);
     let wait = Wait::seconds("wait", query.wait.unwrap_or(0))?;
-    let execution = app.executions.get(&id).await?;
+    let execution = app.executions.get(by, &id).await?;
     wait.until_finished(&app.executions, &execution).await;
     let origin = app.executions.origin(&execution)?;
     Ok(Json(ExecutionShown { info: execution.info(), origin }))
@@ -117,6 +120,7 @@ pub struct OutputQuery {
 )]
 pub async fn output(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     id: Id,
     query: Params<OutputQuery>,
 ) -> Result<Json<OutputPage>, ApiError> {
@@ -124,7 +128,7 @@ pub async fn output(
     let OutputQuery { line_offset, line_limit, byte_offset, byte_limit, wait } = query;
     let page = PageQuery { line_offset, line_limit, byte_offset, byte_limit }.page()?;
     let wait = Wait::seconds("wait", wait.unwrap_or(0))?;
-    let execution = app.executions.get(&id).await?;
+    let execution = app.executions.get(by, &id).await?;
     if !wait.duration().is_zero() {
         let seen = match page {
             PageBy::Bytes { offset, .. } => offset,
@@ -152,9 +156,13 @@ pub struct CancelAnswer {
         (status = 400, description = "It was over already, or there is none", body = CancelAnswer),
     )
 )]
-pub async fn cancel(State(app): State<SharedApp>, id: Id) -> Result<Response, ApiError> {
+pub async fn cancel(
+    State(app): State<SharedApp>,
+    Caller(by): Caller,
+    id: Id,
+) -> Result<Response, ApiError> {
     let Path(id) = id?;
-    let error = app.executions.cancel(&id).await.err().map(|error| error.to_string());
+    let error = app.executions.cancel(by, &id).await.err().map(|error| error.to_string());
     let status = if error.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let answer = CancelAnswer { ok: error.is_none(), error };
     Ok((status, Json(answer)).into_response())

@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
 use super::sessions::Done;
+use crate::access::Caller;
 use crate::app::SharedApp;
 use crate::heaps::HeapId;
 use crate::requests::tags_of;
@@ -41,8 +42,12 @@ fn heap(hash: Hash) -> Result<HeapId, ApiError> {
         (status = 503, description = "The cluster has no majority", body = ErrorBody),
     )
 )]
-pub async fn get(State(app): State<SharedApp>, hash: Hash) -> Result<Json<HeapInfo>, ApiError> {
-    Ok(Json(app.sessions()?.heap(heap(hash)?).await?))
+pub async fn get(
+    State(app): State<SharedApp>,
+    Caller(by): Caller,
+    hash: Hash,
+) -> Result<Json<HeapInfo>, ApiError> {
+    Ok(Json(app.sessions(by)?.heap(heap(hash)?).await?))
 }
 
 /// Which heaps to find.
@@ -66,10 +71,11 @@ pub struct FindQuery {
 )]
 pub async fn find(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     query: Result<Query<FindQuery>, QueryRejection>,
 ) -> Result<Json<TaggedHeaps>, ApiError> {
     let Query(FindQuery { tags }) = query?;
-    Ok(Json(app.sessions()?.tagged(tags_of(&tags)?).await?))
+    Ok(Json(app.sessions(by)?.tagged(tags_of(&tags)?).await?))
 }
 
 /// Read the tags of a heap
@@ -82,8 +88,12 @@ pub async fn find(
         (status = 503, description = "The cluster has no majority", body = ErrorBody),
     )
 )]
-pub async fn get_tags(State(app): State<SharedApp>, hash: Hash) -> Result<Json<Tags>, ApiError> {
-    let tags = app.sessions()?.tags(heap(hash)?).await?;
+pub async fn get_tags(
+    State(app): State<SharedApp>,
+    Caller(by): Caller,
+    hash: Hash,
+) -> Result<Json<Tags>, ApiError> {
+    let tags = app.sessions(by)?.tags(heap(hash)?).await?;
     Ok(Json(Tags { tags }))
 }
 
@@ -100,13 +110,14 @@ pub async fn get_tags(State(app): State<SharedApp>, hash: Hash) -> Result<Json<T
 )]
 pub async fn set_tags(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     hash: Hash,
     body: Result<Json<Tags>, JsonRejection>,
 ) -> Result<Json<Done>, ApiError> {
     let heap = heap(hash)?;
     let Json(Tags { tags }) =
         body.map_err(|error| ApiError::bad_request(format!("body: {}", error.body_text())))?;
-    app.sessions()?.set_tags(heap, tags).await?;
+    app.sessions(by)?.set_tags(heap, tags).await?;
     Ok(Done::OK)
 }
 
@@ -131,11 +142,12 @@ pub struct DeleteQuery {
 )]
 pub async fn delete_tags(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     hash: Hash,
     query: Result<Query<DeleteQuery>, QueryRejection>,
 ) -> Result<Json<Done>, ApiError> {
     let heap = heap(hash)?;
     let Query(DeleteQuery { keys }) = query?;
-    app.sessions()?.delete_tags(heap, keys.as_deref()).await?;
+    app.sessions(by)?.delete_tags(heap, keys.as_deref()).await?;
     Ok(Done::OK)
 }

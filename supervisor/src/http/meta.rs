@@ -1,12 +1,14 @@
 //! Version and documentation.
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::app::VERSION;
+use super::error::{ApiError, ErrorBody};
+use crate::app::{SharedApp, VERSION};
 use crate::docs;
 
 /// The version of the server.
@@ -23,6 +25,24 @@ fn text(content_type: &'static str, body: impl Into<String>) -> Response {
 #[utoipa::path(get, path = "/api/version", tag = "server", responses((status = 200, body = Version)))]
 pub async fn version() -> Json<Version> {
     Json(Version { version: VERSION.to_owned() })
+}
+
+/// Whom to ask for a token (RFC 9728)
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource", tag = "server",
+    responses(
+        (status = 200, description = "resource, authorization_servers", body = Object),
+        (status = 404, description = "The operator has not said (--jwt-resource)", body = ErrorBody),
+    )
+)]
+pub async fn protected_resource(State(app): State<SharedApp>) -> Response {
+    match app.access.metadata() {
+        Some(metadata) => Json(metadata).into_response(),
+        None => {
+            let message = "this server names nobody who gives tokens (--jwt-resource)";
+            ApiError::new(StatusCode::NOT_FOUND, message).into_response()
+        }
+    }
 }
 
 /// Leads to /llms.txt

@@ -24,6 +24,7 @@ mod raft;
 mod refuse;
 pub mod serve;
 mod sessions;
+pub mod tls;
 mod workers;
 
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use self::body::BodyBudget;
 pub use self::error::ApiError;
 pub use self::guard::Guard;
 use self::in_flight::InFlight;
+use crate::access;
 use crate::app::SharedApp;
 use crate::limits::BODY_BYTES_MAX;
 
@@ -78,6 +80,7 @@ fn documented() -> OpenApiRouter<SharedApp> {
         .routes(routes!(quarantine::lift))
         .routes(routes!(meta::version))
         .routes(routes!(meta::root))
+        .routes(routes!(meta::protected_resource))
         .routes(routes!(meta::llms_txt))
         .routes(routes!(meta::docs))
         .routes(routes!(meta::openapi_json))
@@ -114,13 +117,21 @@ pub fn openapi() -> String {
 /// `in_flight` counts requests until they are answered.
 pub fn router(app: SharedApp, guard: Guard, in_flight: TaskTracker, transport: Router) -> Router {
     let (rest, _) = documented().split_for_parts();
+    let access = app.access.clone();
     let in_flight = InFlight { app: Arc::clone(&app), requests: in_flight };
-    rest.with_state(app)
+    // Where clients look for it whose MCP is at these paths.
+    let well_known = ["/mcp", "/sse"].into_iter().fold(Router::new(), |router, path| {
+        let path = format!("{}{path}", access::METADATA_PATH);
+        router.route(&path, get(meta::protected_resource))
+    });
+    rest.merge(well_known)
+        .with_state(app)
         .merge(transport)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(BodyBudget::default(), body::account))
+        .layer(middleware::from_fn_with_state(access, access::check))
         .layer(middleware::from_fn_with_state(guard, guard::check))
         .layer(middleware::from_fn_with_state(in_flight, in_flight::track))
         .layer(middleware::from_fn(observed::observe))

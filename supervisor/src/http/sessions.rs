@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, ErrorBody};
+use crate::access::Caller;
 use crate::app::SharedApp;
 use crate::sessions::{SessionInfo, SessionList, SnapshotList, heap_id};
 
@@ -52,10 +53,11 @@ pub struct ListQuery {
 )]
 pub async fn list(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<SessionList>, ApiError> {
     let Query(ListQuery { limit, cursor }) = query?;
-    Ok(Json(app.sessions()?.names(limit, cursor).await?))
+    Ok(Json(app.sessions(by)?.names(limit, cursor).await?))
 }
 
 /// Look at a session
@@ -69,9 +71,13 @@ pub async fn list(
         (status = 503, description = "The cluster has no majority", body = ErrorBody),
     )
 )]
-pub async fn get(State(app): State<SharedApp>, name: Name) -> Result<Json<SessionInfo>, ApiError> {
+pub async fn get(
+    State(app): State<SharedApp>,
+    Caller(by): Caller,
+    name: Name,
+) -> Result<Json<SessionInfo>, ApiError> {
     let Path(name) = name?;
-    Ok(Json(app.sessions()?.session(&name).await?))
+    Ok(Json(app.sessions(by)?.session(&name).await?))
 }
 
 /// Which entries of a history to read.
@@ -101,12 +107,13 @@ pub struct SnapshotsQuery {
 )]
 pub async fn snapshots(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     name: Name,
     query: Result<Query<SnapshotsQuery>, QueryRejection>,
 ) -> Result<Json<SnapshotList>, ApiError> {
     let (Path(name), Query(query)) = (name?, query?);
     let SnapshotsQuery { fields, limit, cursor } = query;
-    Ok(Json(app.sessions()?.snapshots(&name, fields.as_deref(), limit, cursor).await?))
+    Ok(Json(app.sessions(by)?.snapshots(&name, fields.as_deref(), limit, cursor).await?))
 }
 
 /// What a new session begins as.
@@ -134,6 +141,7 @@ pub struct ForkRequest {
 )]
 pub async fn fork(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     name: Name,
     request: Result<Json<ForkRequest>, JsonRejection>,
 ) -> Result<Json<Done>, ApiError> {
@@ -146,7 +154,7 @@ pub async fn fork(
             return Err(ApiError::bad_request(message));
         }
     };
-    app.sessions()?.fork(&name, from).await?;
+    app.sessions(by)?.fork(&name, from).await?;
     Ok(Done::OK)
 }
 
@@ -172,13 +180,14 @@ pub struct ResetRequest {
 )]
 pub async fn reset(
     State(app): State<SharedApp>,
+    Caller(by): Caller,
     name: Name,
     request: Result<Json<ResetRequest>, JsonRejection>,
 ) -> Result<Json<Done>, ApiError> {
     let Path(name) = name?;
     let heap = body(request)?.heap;
     let heap = heap.map(|heap| heap_id("heap", &heap)).transpose()?;
-    app.sessions()?.reset(&name, heap).await?;
+    app.sessions(by)?.reset(&name, heap).await?;
     Ok(Done::OK)
 }
 
@@ -193,8 +202,12 @@ pub async fn reset(
         (status = 503, description = "The cluster has no majority", body = ErrorBody),
     )
 )]
-pub async fn delete(State(app): State<SharedApp>, name: Name) -> Result<Json<Done>, ApiError> {
+pub async fn delete(
+    State(app): State<SharedApp>,
+    Caller(by): Caller,
+    name: Name,
+) -> Result<Json<Done>, ApiError> {
     let Path(name) = name?;
-    app.sessions()?.delete(&name).await?;
+    app.sessions(by)?.delete(&name).await?;
     Ok(Done::OK)
 }

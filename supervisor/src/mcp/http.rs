@@ -12,8 +12,9 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::sessions::{Sessions, id_of};
+use super::sessions::{Sessions, id_of, name_none};
 use super::{Handler, cancelled};
+use crate::access::Caller;
 use crate::app::SharedApp;
 use crate::http::ApiError;
 use crate::limits::{BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSION_IDLE_MAX};
@@ -47,11 +48,13 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
         .layer(middleware::from_fn(mend_answers))
 }
 
-/// Keeps the number of sessions within its bound, and this node's agreeing with the cluster's. A
+/// Keeps the number of sessions within its bound, and this node's agreeing with the cluster's, and each
+/// session its caller's: another's is answered as one that is not there, because none is asked for. A
 /// request without a session id and of a revision that has sessions can only be the beginning of one.
 async fn bound_sessions(
     State(sessions): State<Sessions>,
-    request: Request,
+    Caller(by): Caller,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let headers = request.headers();
@@ -59,9 +62,11 @@ async fn bound_sessions(
     let session = id_of(headers).map(str::to_owned);
     let ends = request.method() == Method::DELETE;
     if let Some(id) = &session {
-        let known = if ends { sessions.end(id).await } else { sessions.asked(id).await };
-        if let Err(problem) = known {
-            return unavailable(&problem);
+        let known = if ends { sessions.end(by, id).await } else { sessions.asked(by, id).await };
+        match known {
+            Ok(true) => {}
+            Ok(false) => name_none(request.headers_mut()),
+            Err(problem) => return unavailable(&problem),
         }
     } else if request.method() == Method::POST
         // Revisions are dates, so they compare as text.
@@ -69,12 +74,12 @@ async fn bound_sessions(
     {
         sessions.make_room().await;
     }
-    let response = match sessions.begin(next.run(request)).await {
+    let response = match sessions.begin(by, next.run(request)).await {
         Ok(response) => response,
         Err(problem) => return unavailable(&problem),
     };
     if let Some(id) = session.filter(|_| !ends && response.status().is_success()) {
-        sessions.used(&id);
+        sessions.used(by, &id);
     }
     response
 }

@@ -23,12 +23,13 @@ use rmcp::ErrorData;
 use rmcp::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CancelTaskParams, CancelledNotificationParam,
-    GetTaskParams, GetTaskResult, Implementation, ListResourcesResult, ListToolsResult,
+    Extensions, GetTaskParams, GetTaskResult, Implementation, ListResourcesResult, ListToolsResult,
     PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
     ServerConfig, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 
+use crate::access::{self, Principal};
 use crate::app::{SharedApp, VERSION};
 
 /// What answers a connection: the product, and in a build for the conformance suite fixtures before it.
@@ -42,12 +43,29 @@ pub(crate) type Handler = conformance::Fixtures;
 #[derive(Debug, Clone)]
 pub struct Mcp {
     app: SharedApp,
+    /// For whom requests are that did not come by HTTP.
+    local: Option<Principal>,
 }
 
 impl Mcp {
-    /// A handler over the shared state.
+    /// A handler of requests that come by HTTP, and say for whom.
     pub fn new(app: SharedApp) -> Self {
-        Self { app }
+        Self { app, local: None }
+    }
+
+    /// A handler of the only client there is.
+    pub fn local(app: SharedApp) -> Self {
+        Self { app, local: Some(Principal::EVERYBODY) }
+    }
+
+    /// For whom a request is.
+    fn caller(&self, extensions: &Extensions) -> Result<Principal, ErrorData> {
+        let granted = match extensions.get::<axum::http::request::Parts>() {
+            Some(parts) => access::granted(parts).map(|granted| granted.principal),
+            None => self.local,
+        };
+        // Every way here passes by `access::check`; one that does not is closed.
+        granted.ok_or_else(|| ErrorData::internal_error("the caller is not known", None))
     }
 }
 
@@ -73,9 +91,10 @@ impl ServerHandler for Mcp {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let by = self.caller(&context.extensions)?;
         let arguments = request.arguments.unwrap_or_default();
         // Boxed: the futures of the tools are large, and this one is held by value in many places.
-        Box::pin(observed::call(&self.app, &request.name, arguments, context)).await
+        Box::pin(observed::call(&self.app, by, &request.name, arguments, context)).await
     }
 
     async fn list_resources(
@@ -97,25 +116,28 @@ impl ServerHandler for Mcp {
     async fn get_task(
         &self,
         request: GetTaskParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        tasks::get(&self.app, &request.task_id).await
+        let by = self.caller(&context.extensions)?;
+        tasks::get(&self.app, by, &request.task_id).await
     }
 
     async fn update_task(
         &self,
         request: UpdateTaskParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::update(&self.app, &request.task_id).await
+        let by = self.caller(&context.extensions)?;
+        tasks::update(&self.app, by, &request.task_id).await
     }
 
     async fn cancel_task(
         &self,
         request: CancelTaskParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::cancel(&self.app, &request.task_id).await
+        let by = self.caller(&context.extensions)?;
+        tasks::cancel(&self.app, by, &request.task_id).await
     }
 
     async fn on_cancelled(

@@ -15,6 +15,7 @@ use rmcp::service::{RequestContext, RoleServer};
 use tracing::Instrument;
 
 use super::tools;
+use crate::access::Principal;
 use crate::app::App;
 use crate::metrics;
 use crate::observe::Origin;
@@ -34,6 +35,7 @@ struct Call {
 /// As [`tools::call`].
 pub(super) async fn call(
     app: &App,
+    by: Principal,
     name: &str,
     arguments: JsonObject,
     mut context: RequestContext<RoleServer>,
@@ -64,7 +66,7 @@ pub(super) async fn call(
     context.extensions.insert(origin);
     let mut call = Call { tool, begun: Instant::now(), outcome: "cancelled", span };
     let cancelled = context.ct.clone();
-    let answer = tools::call(app, name, arguments, context).instrument(log).await;
+    let answer = tools::call(app, by, name, arguments, context).instrument(log).await;
     call.outcome = match &answer {
         _ if cancelled.is_cancelled() => "cancelled",
         Ok(CallToolResponse::Complete(answer)) if answer.is_error == Some(true) => "error",

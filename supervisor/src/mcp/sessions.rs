@@ -5,6 +5,7 @@
 //!   session it does not have reads that, as of now, and goes on with it.
 //! * A session that was ended at any node, or was not used for a day, is found nowhere (404): its client
 //!   opens another, as the specification has it.
+//! * A session is its caller's. Another's is not there.
 //! * What cannot be kept, or ended, is said (503); a session that other nodes do not know is not
 //!   begun.
 
@@ -14,12 +15,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
-use mcp_v8_cluster::command::{CloseMcpSession, Command, OpenMcpSession, UseMcpSessions};
+use mcp_v8_cluster::command::{Act, CloseMcpSession, Command, For, OpenMcpSession, UseMcpSessions};
 use mcp_v8_cluster::limits::{MCP_CLIENT_BYTES_MAX, MCP_SESSIONS_PER_COMMAND_MAX};
 use mcp_v8_cluster::node::Node;
-use mcp_v8_cluster::state::mcp;
+use mcp_v8_cluster::state::{mcp, principals};
 use parking_lot::Mutex;
 use rmcp::model::{ClientCapabilities, Implementation, InitializeRequestParams};
 use rmcp::transport::streamable_http_server::session::SessionManager;
@@ -31,6 +32,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::access::Principal;
 use crate::limits::{MCP_SESSION_USE_NOTED, MCP_SESSIONS_MAX, MCP_SESSIONS_SWEPT};
 
 /// The header that names a session.
@@ -40,6 +42,8 @@ tokio::task_local! {
     /// Why the session that a request begins is not kept. rmcp asks for that in the midst of its
     /// answer, and gives the session to its client whatever comes of it.
     static NOT_KEPT: Cell<Option<String>>;
+    /// For whom the session is that a request begins.
+    static BEGINS_FOR: Principal;
 }
 
 /// The session that a request or an answer names.
@@ -47,13 +51,25 @@ pub(super) fn id_of(headers: &HeaderMap) -> Option<&str> {
     headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok())
 }
 
+/// Has a request name no session.
+pub(super) fn forget_session(headers: &mut HeaderMap) {
+    headers.remove(SESSION_HEADER);
+}
+
+/// Has a request name a session that nobody has.
+pub(super) fn name_none(headers: &mut HeaderMap) {
+    let none = HeaderValue::try_from(Uuid::new_v4().to_string());
+    let none = none.unwrap_or(HeaderValue::from_static("none"));
+    headers.insert(SESSION_HEADER, none);
+}
+
 /// The sessions that are open here, and those of the cluster. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Sessions {
     manager: Arc<LocalSessionManager>,
-    /// When each session was last used. Holds every open one, and forgets the others when it has as
+    /// When each session was last used, and by whom. Holds every open one, and forgets the others when it has as
     /// many entries as there may be sessions.
-    at: Arc<Mutex<HashMap<String, Instant>>>,
+    at: Arc<Mutex<HashMap<String, (Instant, Principal)>>>,
     kept: Option<Arc<Kept>>,
 }
 
@@ -69,20 +85,25 @@ impl Sessions {
         self.kept.clone().map(|kept| kept as Arc<dyn SessionStore>)
     }
 
-    /// A request of a session has come. One that another node has ended ends here as well; what this
-    /// node has to know to go on with one that is not open here, it knows when this returns.
+    /// A request of a session has come; says whether it may be the caller's. One that another node has
+    /// ended ends here as well; what this node has to know to go on with one that is not open here, it
+    /// knows when this returns.
     ///
     /// # Errors
     /// Why nobody can say whether there is such a session.
-    pub(super) async fn asked(&self, id: &str) -> Result<(), String> {
-        let Some(kept) = &self.kept else { return Ok(()) };
+    pub(super) async fn asked(&self, by: Principal, id: &str) -> Result<bool, String> {
+        let Some(kept) = &self.kept else { return Ok(self.is_of(by, id)) };
         if !self.manager.has_session(&id.into()).await.unwrap_or_default() {
-            return kept.catch_up().await;
-        }
-        if kept.has_ended(id) {
+            kept.catch_up().await?;
+        } else if kept.has_ended(id) {
             self.close_here(id).await;
         }
-        Ok(())
+        kept.is_of(by, id)
+    }
+
+    /// Whether a session that is open here is a caller's.
+    fn is_of(&self, by: Principal, id: &str) -> bool {
+        self.at.lock().get(id).is_some_and(|(_, whose)| *whose == by)
     }
 
     /// Answers a request that may begin a session.
@@ -91,37 +112,42 @@ impl Sessions {
     /// Why the session is not kept; then it is closed again.
     pub(super) async fn begin(
         &self,
+        by: Principal,
         answering: impl Future<Output = Response>,
     ) -> Result<Response, String> {
         let answered = async { (answering.await, NOT_KEPT.with(Cell::take)) };
-        let (response, problem) = NOT_KEPT.scope(Cell::default(), answered).await;
+        let answered = BEGINS_FOR.scope(by, NOT_KEPT.scope(Cell::default(), answered));
+        let (response, problem) = answered.await;
         if let Some(id) = id_of(response.headers()) {
             if let Some(problem) = problem {
                 self.close_here(id).await;
                 return Err(problem);
             }
-            self.used(id);
+            self.used(by, id);
         }
         Ok(response)
     }
 
     /// A request of a session was answered; the session is open here.
-    pub(super) fn used(&self, id: &str) {
-        self.at.lock().insert(id.to_owned(), Instant::now());
+    pub(super) fn used(&self, by: Principal, id: &str) {
+        self.at.lock().insert(id.to_owned(), (Instant::now(), by));
     }
 
-    /// A client ends its session: at all nodes.
+    /// A client ends its session: at all nodes. Says whether it may be the caller's.
     ///
     /// # Errors
     /// Why it may not have ended.
-    pub(super) async fn end(&self, id: &str) -> Result<(), String> {
-        let Some(kept) = &self.kept else { return Ok(()) };
+    pub(super) async fn end(&self, by: Principal, id: &str) -> Result<bool, String> {
+        let Some(kept) = &self.kept else { return Ok(self.is_of(by, id)) };
         kept.catch_up().await?;
-        if kept.find(id)?.is_none() {
-            return Ok(());
+        if !kept.is_of(by, id)? {
+            return Ok(false);
         }
-        let close = CloseMcpSession { session: id.to_owned() };
-        kept.commit(Command::CloseMcpSession(close)).await
+        if kept.find(id)?.is_some() {
+            let close = CloseMcpSession { session: id.to_owned() };
+            kept.commit(Command::CloseMcpSession(close)).await?;
+        }
+        Ok(true)
     }
 
     /// Makes room for a session by closing the one that was not used for longest, here. Its client
@@ -134,7 +160,7 @@ impl Sessions {
         let oldest = {
             let mut at = self.at.lock();
             at.retain(|id, _| open.contains(id.as_str()));
-            open.iter().min_by_key(|id| at.get(&***id).copied()).cloned()
+            open.iter().min_by_key(|id| at.get(&***id).map(|(at, _)| *at)).cloned()
         };
         if let Some(oldest) = oldest
             && open.len() >= MCP_SESSIONS_MAX
@@ -165,7 +191,10 @@ impl Sessions {
                 let now = Instant::now();
                 let used: Vec<String> = {
                     let at = self.at.lock();
-                    at.iter().filter(|(_, at)| **at >= noted).map(|(id, _)| id.clone()).collect()
+                    at.iter()
+                        .filter(|(_, (at, _))| *at >= noted)
+                        .map(|(id, _)| id.clone())
+                        .collect()
                 };
                 match kept.note(&used).await {
                     Ok(()) => noted = now,
@@ -190,6 +219,15 @@ impl Kept {
         matches!(mcp::session(&self.node.rows(), id), Ok(None))
     }
 
+    /// Whether a session is a caller's, as far as this node knows.
+    fn is_of(&self, by: Principal, id: &str) -> Result<bool, String> {
+        let whose = principals::of_mcp_session(&self.node.rows(), id);
+        match whose.map_err(|error| error.to_string())? {
+            None => Ok(by.id().is_none()),
+            whose => Ok(whose == by.id()),
+        }
+    }
+
     /// Commits a command; this node knows of it when this returns.
     async fn commit(&self, command: Command) -> Result<(), String> {
         let proposed = self.node.propose(command).await.map_err(|error| error.to_string())?;
@@ -203,7 +241,16 @@ impl Kept {
             client: told(params),
             at_ms: now_ms(),
         };
-        self.commit(Command::OpenMcpSession(open)).await
+        let command = match BEGINS_FOR.try_with(|by| by.id()) {
+            Ok(None) => Command::OpenMcpSession(open),
+            Ok(principal) => {
+                let act = Act::OpenMcpSession(open);
+                Command::For(For { principal, running_max: None, act })
+            }
+            // Nobody's, rather than everybody's.
+            Err(_) => return Err("its caller is not known".to_owned()),
+        };
+        self.commit(command).await
     }
 
     /// This node knows all that the cluster knew when this was called.

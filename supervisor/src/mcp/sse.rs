@@ -4,6 +4,7 @@
 //! * `GET /sse` opens a session: the first event is `endpoint` with the URL to post to, each later
 //!   `message` event is one JSON-RPC message. The session ends with its stream.
 //! * `POST /message?sessionId=…` takes one message: 202, or 404 for a session that is not there.
+//! * A session takes messages of the caller that has opened it; for others it is not there.
 //! * At most [`SSE_SESSIONS_MAX`] sessions, and [`SSE_QUEUE_DEPTH_MAX`] messages waiting in each
 //!   direction of one. As many requests may be without an answer; the next one is refused, so that
 //!   a client that does not read is not buffered for.
@@ -35,6 +36,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::Handler;
+use super::sessions::forget_session;
+use crate::access::{Caller, Principal};
 use crate::app::SharedApp;
 use crate::http::{ApiError, body};
 use crate::limits::{SSE_KEEP_ALIVE, SSE_QUEUE_DEPTH_MAX, SSE_SESSIONS_MAX};
@@ -42,6 +45,7 @@ use crate::limits::{SSE_KEEP_ALIVE, SSE_QUEUE_DEPTH_MAX, SSE_SESSIONS_MAX};
 /// The way into one session.
 #[derive(Debug, Clone)]
 struct Session {
+    by: Principal,
     inbox: mpsc::Sender<ClientJsonRpcMessage>,
     unanswered: Arc<Mutex<HashMap<RequestId, TaskTrackerToken>>>,
 }
@@ -93,11 +97,11 @@ impl Drop for Registered {
     }
 }
 
-async fn open(State(sessions): State<Sessions>) -> Result<Response, ApiError> {
+async fn open(State(sessions): State<Sessions>, Caller(by): Caller) -> Result<Response, ApiError> {
     let (inbox, from_client) = mpsc::channel(SSE_QUEUE_DEPTH_MAX);
     let (to_client, outbox) = mpsc::channel::<ServerJsonRpcMessage>(SSE_QUEUE_DEPTH_MAX);
     let id = Uuid::new_v4();
-    let session = Session { inbox, unanswered: Arc::default() };
+    let session = Session { by, inbox, unanswered: Arc::default() };
     {
         let mut open = sessions.open.lock();
         if open.len() >= SSE_SESSIONS_MAX {
@@ -155,6 +159,7 @@ struct MessageQuery {
 
 async fn message(
     State(sessions): State<Sessions>,
+    Caller(by): Caller,
     query: Result<Query<MessageQuery>, axum::extract::rejection::QueryRejection>,
     request: Request<Body>,
 ) -> Result<StatusCode, ApiError> {
@@ -162,11 +167,14 @@ async fn message(
     let session = Uuid::try_parse(&session_id)
         .ok()
         .and_then(|id| sessions.open.lock().get(&id).cloned())
+        .filter(|session| session.by == by)
         .ok_or_else(|| {
             let message = format!("no SSE session '{session_id}'; open one with GET /sse");
             ApiError::new(StatusCode::NOT_FOUND, message)
         })?;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    // Whose session of the other transport that is nobody has looked at.
+    forget_session(&mut parts.headers);
     let body = body::read(body).await?;
     let mut message: ClientJsonRpcMessage = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_request(format!("Malformed JSON-RPC message: {error}")))?;

@@ -58,7 +58,7 @@ pub async fn serve(app: SharedApp, stop: CancellationToken) -> Result<(), String
         future::ready(Ok::<_, tokio_util::sync::PollSendError<Vec<u8>>>(line))
     });
     let transport = (sink, ReceiverStream::new(received));
-    let talked = match Handler::new(app).serve_with_ct(transport, stop.clone()).await {
+    let talked = match Handler::local(app).serve_with_ct(transport, stop.clone()).await {
         Ok(running) => running.waiting().await.map(drop).map_err(|error| error.to_string()),
         // A stop, or a client that went away before it said hello, is no failure of ours.
         Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),

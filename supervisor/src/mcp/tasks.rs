@@ -16,6 +16,7 @@ use rmcp::model::{
 use rmcp::service::{RequestContext, RoleServer};
 use serde_json::{Value, json};
 
+use crate::access::Principal;
 use crate::app::App;
 use crate::executions::model::Status;
 use crate::executions::{CancelError, Execution, LookupError};
@@ -42,13 +43,13 @@ pub(super) fn created(execution: &Execution) -> CreateTaskResult {
 ///
 /// # Errors
 /// For an id that no execution has, and where nobody can say.
-pub(super) async fn get(app: &App, id: &str) -> Result<GetTaskResult, ErrorData> {
-    let execution = app.executions.get(id).await.map_err(refused)?;
+pub(super) async fn get(app: &App, by: Principal, id: &str) -> Result<GetTaskResult, ErrorData> {
+    let execution = app.executions.get(by, id).await.map_err(refused)?;
     let payload = match execution.status() {
         Status::Running => TaskPayload::Working,
         Status::Cancelled => TaskPayload::Cancelled,
         Status::Completed | Status::Failed | Status::TimedOut => {
-            let answer = tools::answer_of(app, &execution).await;
+            let answer = tools::answer_of(app, by, &execution).await;
             match serde_json::to_value(answer) {
                 Ok(Value::Object(result)) => TaskPayload::Completed { result },
                 _ => return Err(ErrorData::internal_error("the result cannot be shown", None)),
@@ -63,16 +64,16 @@ pub(super) async fn get(app: &App, id: &str) -> Result<GetTaskResult, ErrorData>
 ///
 /// # Errors
 /// As for [`get`].
-pub(super) async fn update(app: &App, id: &str) -> Result<(), ErrorData> {
-    app.executions.get(id).await.map(drop).map_err(refused)
+pub(super) async fn update(app: &App, by: Principal, id: &str) -> Result<(), ErrorData> {
+    app.executions.get(by, id).await.map(drop).map_err(refused)
 }
 
 /// `tasks/cancel`. A task that is over stays as it is.
 ///
 /// # Errors
 /// As for [`get`].
-pub(super) async fn cancel(app: &App, id: &str) -> Result<(), ErrorData> {
-    match app.executions.cancel(id).await {
+pub(super) async fn cancel(app: &App, by: Principal, id: &str) -> Result<(), ErrorData> {
+    match app.executions.cancel(by, id).await {
         Ok(()) | Err(CancelError::NotRunning { .. }) => Ok(()),
         Err(CancelError::Lookup(error)) => Err(refused(error)),
     }
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn a_task_is_named_and_dated_as_its_execution() {
         let id = Uuid::now_v7();
-        let execution = Execution::new(id, None);
+        let execution = Execution::new(Principal::EVERYBODY, id, None);
         let begun = serde_json::to_value(created(&execution)).unwrap();
         assert_eq!(begun["resultType"], "task");
         assert_eq!(begun["taskId"], id.to_string());
@@ -132,7 +133,7 @@ mod tests {
     #[test]
     fn every_end_has_its_status() {
         let ended = |outcome| {
-            let execution = Execution::new(Uuid::now_v7(), None);
+            let execution = Execution::new(Principal::EVERYBODY, Uuid::now_v7(), None);
             execution.end_as(outcome, SystemTime::now()).unwrap();
             task(&execution).status
         };

@@ -102,6 +102,8 @@ const REFUSALS: &[&str] = &[
     "no_majority",
     "shutting_down",
     "quarantined",
+    "too_many_running",
+    "too_often",
 ];
 
 /// How workers end.
@@ -132,6 +134,16 @@ pub fn finished(status: Status, kind: Option<ErrorKind>, ran: Option<Duration>) 
 /// An execution has a slot after it has waited so long.
 pub fn queued(waited: Duration) {
     histogram!(QUEUE_SECONDS).record(waited);
+}
+
+/// A request was refused for its token, or for want of one.
+pub fn access_refused(reason: &'static str) {
+    counter!(ACCESS_REFUSED, "reason" => reason).increment(1);
+}
+
+/// How old the keys of tokens are.
+pub fn keys_age(age: Duration) {
+    gauge!(KEYS_AGE).set(age.as_secs_f64());
 }
 
 /// A submission was refused.

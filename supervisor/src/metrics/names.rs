@@ -100,6 +100,9 @@ metrics! {
     ARTIFACTS_KEPT Counter "mcp_v8_artifacts_kept_total" [] "Artifacts that scripts have left here";
     ARTIFACTS_KEPT_BYTES Counter "mcp_v8_artifacts_kept_bytes_total" [Bytes] "Bytes of those artifacts";
 
+    ACCESS_REFUSED Counter "mcp_v8_access_refused_total" [] "Requests that were refused for their tokens, by reason";
+    KEYS_AGE Gauge "mcp_v8_access_keys_age_seconds" [Seconds] "Since the keys of tokens were fetched";
+
     COMMIT_SECONDS Histogram "mcp_v8_commit_seconds" [Seconds] "Time until a command was committed and applied";
     COMMIT_FAILURES Counter "mcp_v8_commit_failures_total" [] "Commands that are not known to be committed, by reason";
     RAFT_TERM Gauge "mcp_v8_raft_term" [] "Term of Raft";

@@ -74,8 +74,11 @@ struct Configs {
     client: Arc<ClientConfig>,
 }
 
-/// When a file was changed, and which file it is, for each of them.
-type Stamps = [Option<(i64, i64, u64, u64)>; 3];
+/// When a file was changed, and which file it is.
+pub type Stamp = (i64, i64, u64, u64);
+
+/// The same for each of them; none for one that is not there.
+type Stamps = [Option<Stamp>; 3];
 
 /// Certificates in use.
 #[derive(Debug)]
@@ -130,16 +133,22 @@ impl Tls {
 }
 
 fn stamps(files: &TlsFiles) -> Stamps {
-    [&files.cert, &files.key, &files.ca].map(|path| {
-        let of = std::fs::metadata(path).ok()?;
-        Some((of.mtime(), of.mtime_nsec(), of.ino(), of.size()))
-    })
+    [&files.cert, &files.key, &files.ca].map(|path| stamp(path))
+}
+
+/// Which file this is now, if there is one. Blocks.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let of = std::fs::metadata(path).ok()?;
+    Some((of.mtime(), of.mtime_nsec(), of.ino(), of.size()))
 }
 
 /// One of the files while it is read: for errors that name it.
-struct Source<'a> {
-    flag: &'static str,
-    path: &'a Path,
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The flag that names it.
+    pub flag: &'static str,
+    /// Where it is.
+    pub path: &'a Path,
 }
 
 impl Source<'_> {
@@ -157,11 +166,16 @@ impl Source<'_> {
         Ok(bytes)
     }
 
-    fn wrong(&self, problem: impl Into<String>) -> TlsError {
+    /// An error about it.
+    pub fn wrong(&self, problem: impl Into<String>) -> TlsError {
         TlsError::File { flag: self.flag, path: self.path.to_owned(), problem: problem.into() }
     }
 
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    /// Its certificates. Blocks.
+    ///
+    /// # Errors
+    /// [`TlsError`] for a file that has none, or is too long.
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let bytes = self.bytes()?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         let certificates = read.map_err(|error| self.wrong(format!("no valid PEM: {error}")))?;
@@ -171,7 +185,11 @@ impl Source<'_> {
         Ok(certificates)
     }
 
-    fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+    /// Its private key, which not everybody can read. Blocks.
+    ///
+    /// # Errors
+    /// [`TlsError`] for a file that has none, or that everybody can read.
+    pub fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
         let file = std::fs::metadata(self.path);
         if let Ok(mode) = file.map(|file| file.mode() & 0o7777)
             && mode & 0o007 != 0

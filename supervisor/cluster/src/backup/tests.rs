@@ -411,7 +411,7 @@ fn a_node_starts_from_a_restored_store_and_takes_over_what_ran() {
         // An epoch that no node of the old cluster had at the time of the backup.
         assert!(owner.epoch > made.backup.applied_index, "{owner:?}");
         node.barrier().await.unwrap();
-        let tags = heaps::tags(&node.rows(), &[59; 32]).unwrap();
+        let tags = heaps::tags(&node.rows(), None, &[59; 32]).unwrap();
         assert_eq!(tags["n"], "59");
         let taken = async {
             loop {

@@ -12,6 +12,7 @@ pub mod executions;
 pub mod heaps;
 pub mod mcp;
 pub mod nodes;
+pub mod principals;
 pub mod quarantine;
 pub mod sessions;
 
@@ -29,6 +30,7 @@ pub use self::executions::{
 pub use self::heaps::{DeleteHeapTags, SetHeapTags};
 pub use self::mcp::{CloseMcpSession, ExpireMcpSessions, OpenMcpSession, UseMcpSessions};
 pub use self::nodes::{Found, NodeDown, NodeUp};
+pub use self::principals::{Act, For};
 pub use self::quarantine::{ForgetDeaths, WorkerDied};
 pub use self::sessions::{
     Base, CompleteStep, DeleteSession, FoundHeaps, HeapHash, HeapLeft, MoveSession, MoveTo,
@@ -86,6 +88,8 @@ pub enum Command {
     CloseMcpSession(CloseMcpSession),
     /// Ends sessions of clients that were not used for long.
     ExpireMcpSessions(ExpireMcpSessions),
+    /// Does something for one of several callers.
+    For(For),
 }
 
 /// The answer to one command, in the order of the commands of an entry.
@@ -131,6 +135,8 @@ pub enum Reply {
     TooManyArtifacts,
     /// There is no such artifact.
     NoArtifact,
+    /// The caller has as many executions that have not ended as it may.
+    TooManyRunning,
 }
 
 /// The commands of one log entry.

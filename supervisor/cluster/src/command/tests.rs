@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::codec::{CodecError, decode, encode};
 use crate::hex;
+use crate::principal::PrincipalId;
 
 /// One of each command, in the order of their encoding.
 fn all() -> Vec<Command> {
@@ -31,6 +32,8 @@ fn all() -> Vec<Command> {
     };
     let put = |to| MoveSession { id, session: "s".to_owned(), to, new: true, at_ms: 9 };
     let limits = Limits { wall_secs: 30, heap_bytes: 1 << 27, console_bytes: 1 << 20 };
+    let principal = Some(PrincipalId([1; 16]));
+    let by = |act| Command::For(For { principal, running_max: Some(5), act });
     vec![
         Command::Found(Found { cluster: id }),
         Command::NodeUp(NodeUp { node: "node1".to_owned(), incarnation: id, runs_scripts: true }),
@@ -114,6 +117,27 @@ fn all() -> Vec<Command> {
         Command::UseMcpSessions(UseMcpSessions { sessions: vec!["s".to_owned()], at_ms: 11 }),
         Command::CloseMcpSession(CloseMcpSession { session: "s".to_owned() }),
         Command::ExpireMcpSessions(ExpireMcpSessions { before_ms: 12 }),
+        by(Act::Submit(submit(Text::Inline("1".to_owned())))),
+        by(Act::SubmitStep(SubmitStep {
+            submit: submit(Text::Parts(2)),
+            session: Some("s".to_owned()),
+            base: Base::Head,
+            tags: BTreeMap::new(),
+        })),
+        by(Act::SetHeapTags(SetHeapTags { id, heap: [7; 32], tags: BTreeMap::new() })),
+        by(Act::DeleteHeapTags(DeleteHeapTags { id, heap: [7; 32], keys: None })),
+        by(Act::MoveSession(put(MoveTo::Empty))),
+        by(Act::OpenMcpSession(OpenMcpSession {
+            id,
+            session: "s".to_owned(),
+            client: "{}".to_owned(),
+            at_ms: 13,
+        })),
+        Command::For(For {
+            principal: None,
+            running_max: None,
+            act: Act::SetHeapTags(SetHeapTags { id, heap: [7; 32], tags: BTreeMap::new() }),
+        }),
     ]
 }
 

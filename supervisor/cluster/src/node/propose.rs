@@ -18,7 +18,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Node;
-use crate::command::{ArtifactLeft, Batch, Command, Complete, MoveTo, Reply, Submit, Text};
+use crate::command::{
+    Act, ArtifactLeft, Batch, Command, Complete, DeleteHeapTags, MoveSession, MoveTo,
+    OpenMcpSession, Reply, Submit, SubmitStep, Text,
+};
 use crate::limits::{
     COMMAND_BYTES_MAX, ENTRY_COMMANDS_MAX, FULL_MS_MAX, PROPOSALS_IN_FLIGHT_MAX,
     PROPOSALS_QUEUED_MAX, PROPOSE_MS_MAX,
@@ -213,16 +216,11 @@ fn weight(batch: &[Proposal]) -> usize {
 }
 
 fn size(command: &Command) -> usize {
-    let tags = |tags: &BTreeMap<String, String>| {
-        tags.iter().map(|(key, value)| key.len() + value.len() + 20).sum::<usize>()
-    };
     match command {
         Command::Part(part) => 64 + part.text.len(),
         Command::Submit(submit) => submitted(submit),
-        Command::SubmitStep(step) => {
-            let session = step.session.as_ref().map_or(0, String::len);
-            64 + submitted(&step.submit) + session + tags(&step.tags)
-        }
+        Command::SubmitStep(step) => step_submitted(step),
+        Command::For(by) => 64 + done_for(&by.act),
         Command::Complete(complete) => ended(complete),
         Command::CompleteStep(step) => 128 + ended(&step.complete),
         Command::CompleteWithArtifacts(left) => {
@@ -230,20 +228,15 @@ fn size(command: &Command) -> usize {
             128 + ended(&left.step.complete) + left.artifacts.iter().map(one).sum::<usize>()
         }
         Command::DeleteArtifact(delete) => 64 + delete.key.len(),
-        Command::OpenMcpSession(open) => 64 + open.session.len() + open.client.len(),
+        Command::OpenMcpSession(open) => opened(open),
         Command::UseMcpSessions(uses) => {
             64 + uses.sessions.iter().map(|session| session.len() + 10).sum::<usize>()
         }
         Command::CloseMcpSession(close) => 64 + close.session.len(),
-        Command::MoveSession(put) => {
-            let other = if let MoveTo::Session(other) = &put.to { other.len() } else { 0 };
-            128 + put.session.len() + other
-        }
+        Command::MoveSession(put) => moved(put),
         Command::DeleteSession(delete) => 64 + delete.session.len(),
         Command::SetHeapTags(set) => 64 + tags(&set.tags),
-        Command::DeleteHeapTags(delete) => {
-            64 + delete.keys.iter().flatten().map(|key| key.len() + 10).sum::<usize>()
-        }
+        Command::DeleteHeapTags(delete) => untagged(delete),
         Command::Reassign(reassign) => 256 + reassign.error.len(),
         Command::WorkerDied(died) => 256 + died.reason.len(),
         Command::Found(_)
@@ -255,6 +248,39 @@ fn size(command: &Command) -> usize {
         | Command::Expire(_)
         | Command::ExpireMcpSessions(_) => 256,
     }
+}
+
+fn tags(tags: &BTreeMap<String, String>) -> usize {
+    tags.iter().map(|(key, value)| key.len() + value.len() + 20).sum()
+}
+
+fn done_for(act: &Act) -> usize {
+    match act {
+        Act::Submit(submit) => submitted(submit),
+        Act::SubmitStep(step) => step_submitted(step),
+        Act::SetHeapTags(set) => 64 + tags(&set.tags),
+        Act::DeleteHeapTags(delete) => untagged(delete),
+        Act::MoveSession(put) => moved(put),
+        Act::OpenMcpSession(open) => opened(open),
+    }
+}
+
+fn step_submitted(step: &SubmitStep) -> usize {
+    let session = step.session.as_ref().map_or(0, String::len);
+    64 + submitted(&step.submit) + session + tags(&step.tags)
+}
+
+fn untagged(delete: &DeleteHeapTags) -> usize {
+    64 + delete.keys.iter().flatten().map(|key| key.len() + 10).sum::<usize>()
+}
+
+fn moved(put: &MoveSession) -> usize {
+    let other = if let MoveTo::Session(other) = &put.to { other.len() } else { 0 };
+    128 + put.session.len() + other
+}
+
+fn opened(open: &OpenMcpSession) -> usize {
+    64 + open.session.len() + open.client.len()
 }
 
 fn submitted(submit: &Submit) -> usize {

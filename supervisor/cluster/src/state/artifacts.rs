@@ -17,6 +17,7 @@ use crate::command::{
     ArtifactLeft, CompleteWithArtifacts, DeleteArtifact, HeapLeft, Reply, Status,
 };
 use crate::limits::{ARTIFACTS_BYTES_MAX, ARTIFACTS_MAX};
+use crate::principal::{PrincipalId, list_after, prefix};
 
 /// Ends an execution that has left artifacts.
 pub fn complete(
@@ -117,22 +118,22 @@ pub fn artifact(rows: &dyn Rows, key: &str) -> Result<Option<ArtifactRow>, State
     read(rows, &keys::artifact(key))
 }
 
-/// The first `limit` artifacts after a name, in order of their names.
+/// The first `limit` artifacts of a caller after a name, in order of their names, as the caller says
+/// them.
 ///
 /// # Errors
 /// [`StateError`].
 pub fn list(
     rows: &dyn Rows,
+    whose: Option<PrincipalId>,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<(String, ArtifactRow)>, StateError> {
-    let found = match after {
-        None => rows.first(keys::ARTIFACTS, limit)?,
-        Some(after) => rows.after(&keys::artifact(after), keys::ARTIFACTS, limit)?,
-    };
+    let (own, after) = (keys::artifact(&prefix(whose)), keys::artifact(&list_after(whose, after)));
+    let found = rows.after(&after, &own, limit)?;
     let named = |(key, value): (Vec<u8>, Vec<u8>)| {
         let row = decode_row(&key, &value)?;
-        Ok((String::from_utf8_lossy(&key[1..]).into_owned(), row))
+        Ok((String::from_utf8_lossy(&key[own.len()..]).into_owned(), row))
     };
     found.into_iter().map(named).collect()
 }

@@ -35,7 +35,7 @@ fn begun(executions: u128) -> Rows {
 }
 
 fn keys_of(rows: &Rows) -> Vec<String> {
-    artifacts::list(rows, None, 100).unwrap().into_iter().map(|(key, _)| key).collect()
+    artifacts::list(rows, None, None, 100).unwrap().into_iter().map(|(key, _)| key).collect()
 }
 
 fn expire_all() -> Command {
@@ -119,7 +119,7 @@ fn a_list_goes_on_after_a_name() {
     let all = ["a", "a0", "b", "ü"].map(|key| artifact(key, 1, 1)).to_vec();
     one(&mut rows, 10, left(1, Status::Completed, all));
     let names = |after, limit| -> Vec<String> {
-        let listed = artifacts::list(&rows, after, limit).unwrap();
+        let listed = artifacts::list(&rows, None, after, limit).unwrap();
         listed.into_iter().map(|(key, _)| key).collect()
     };
     assert_eq!(names(None, 2), ["a", "a0"]);

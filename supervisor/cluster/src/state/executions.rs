@@ -10,12 +10,14 @@ use uuid::Uuid;
 
 use super::rows::{EndRow, ExecutionRow, Kept, KeyRow, NodeRow};
 use super::{
-    Change, Rows, StateError, Transaction, artifacts, decode_row, keys, named, read, sessions,
+    Change, Rows, StateError, Transaction, artifacts, decode_row, keys, named, principals, read,
+    sessions,
 };
 use crate::command::{
     Cancel, Complete, Expire, Part, PartKind, Reassign, Reply, Status, Submit, Text,
 };
 use crate::limits::ATTEMPTS_MAX;
+use crate::principal::PrincipalId;
 
 /// Bytes that a row counts for besides its texts.
 const ROW_BYTES: u64 = 512;
@@ -52,6 +54,17 @@ fn keep(state: &mut Transaction<'_>, id: Uuid, kind: PartKind, text: &Text) -> u
             1
         }
         Text::Parts(parts) => *parts,
+    }
+}
+
+/// Whether an execution was accepted already, or one under the same key.
+pub(super) fn is_known(state: &Transaction<'_>, submit: &Submit) -> Result<bool, StateError> {
+    if state.contains(&keys::execution(submit.execution))? {
+        return Ok(true);
+    }
+    match &submit.key {
+        Some(key) => state.contains(&keys::key(&key.text)),
+        None => Ok(false),
     }
 }
 
@@ -189,6 +202,7 @@ fn finish(
     state.put(keys::execution(id), &row);
     state.changes.push(Change::Execution(id));
     sessions::ended(state, id)?;
+    principals::ended(state, id)?;
     Ok(Reply::Ended(status))
 }
 
@@ -285,6 +299,7 @@ pub fn expire(state: &mut Transaction<'_>, expire: &Expire) -> Result<Reply, Sta
             drop_parts(state, id)?;
             sessions::forgotten(state, id)?;
             artifacts::forgotten(state, id)?;
+            principals::forgotten(state, id)?;
         }
     }
     state.put(keys::KEPT.to_vec(), &kept);
@@ -348,13 +363,37 @@ pub fn running(rows: &dyn Rows) -> Result<Vec<(Uuid, ExecutionRow)>, StateError>
     Ok(running)
 }
 
-/// The row behind a key of [`keys::EXECUTIONS`].
+/// The newest executions of a caller before `before`, newest first.
 ///
 /// # Errors
-/// [`StateError::Row`].
-pub fn listed(key: &[u8], value: &[u8]) -> Result<(Uuid, ExecutionRow), StateError> {
-    let id = Uuid::from_slice(&key[1..]).unwrap_or_default();
-    Ok((id, decode_row(key, value)?))
+/// [`StateError`].
+pub fn newest(
+    tree: &sled::Tree,
+    whose: Option<PrincipalId>,
+    before: Option<Uuid>,
+    limit: usize,
+) -> Result<Vec<(Uuid, ExecutionRow)>, StateError> {
+    let before = before.unwrap_or(Uuid::max());
+    let (first, end) = match whose {
+        Some(whose) => (keys::executions_of(whose), keys::execution_of(whose, before)),
+        None => (keys::EXECUTIONS.to_vec(), keys::execution(before)),
+    };
+    let mut newest = Vec::new();
+    for row in tree.range(first.clone()..end).rev() {
+        if newest.len() == limit {
+            break;
+        }
+        let (key, _) = row?;
+        let Ok(id) = Uuid::from_slice(&key[first.len()..]) else { continue };
+        // Of everybody's some may be somebody's; and one may be forgotten in this moment.
+        if whose.is_none() && principals::of(tree, id)?.is_some() {
+            continue;
+        }
+        if let Some(row) = execution(tree, id)? {
+            newest.push((id, row));
+        }
+    }
+    Ok(newest)
 }
 
 /// How much is kept of what has ended.

@@ -1,10 +1,11 @@
-//! Tags of heaps.
+//! Tags of heaps: those of a caller, or, where callers are not told apart, those of all.
 
 use std::collections::BTreeMap;
 
 use super::{Rows, StateError, Transaction, keys, named, read};
 use crate::command::{DeleteHeapTags, HeapHash, Reply, SetHeapTags};
 use crate::limits::{TAGS_BYTES_MAX, TAGS_MAX};
+use crate::principal::PrincipalId;
 
 type Tags = BTreeMap<String, String>;
 
@@ -12,8 +13,12 @@ type Tags = BTreeMap<String, String>;
 const ROWS_AT_ONCE: usize = 1000;
 
 /// Adds tags, replacing those of the same keys.
-pub fn set(state: &mut Transaction<'_>, set: &SetHeapTags) -> Result<Reply, StateError> {
-    let key = keys::tags(&set.heap);
+pub fn set(
+    state: &mut Transaction<'_>,
+    whose: Option<PrincipalId>,
+    set: &SetHeapTags,
+) -> Result<Reply, StateError> {
+    let key = keys::tags_of(whose, &set.heap);
     let mut tags: Tags = state.get(&key)?.unwrap_or_default();
     let named_before = !tags.is_empty();
     tags.extend(set.tags.clone());
@@ -33,8 +38,12 @@ pub fn set(state: &mut Transaction<'_>, set: &SetHeapTags) -> Result<Reply, Stat
 }
 
 /// Deletes tags.
-pub fn delete(state: &mut Transaction<'_>, delete: &DeleteHeapTags) -> Result<Reply, StateError> {
-    let key = keys::tags(&delete.heap);
+pub fn delete(
+    state: &mut Transaction<'_>,
+    whose: Option<PrincipalId>,
+    delete: &DeleteHeapTags,
+) -> Result<Reply, StateError> {
+    let key = keys::tags_of(whose, &delete.heap);
     let mut tags: Tags = state.get(&key)?.unwrap_or_default();
     let named_before = !tags.is_empty();
     match &delete.keys {
@@ -58,15 +67,17 @@ pub fn delete(state: &mut Transaction<'_>, delete: &DeleteHeapTags) -> Result<Re
 /// [`StateError`].
 pub fn tagged(
     rows: &dyn Rows,
+    whose: Option<PrincipalId>,
     wanted: &Tags,
     limit: usize,
 ) -> Result<Vec<(HeapHash, Tags)>, StateError> {
     let mut found = Vec::new();
-    let mut page = rows.first(keys::TAGS, ROWS_AT_ONCE)?;
+    let all = keys::all_tags_of(whose);
+    let mut page = rows.first(&all, ROWS_AT_ONCE)?;
     while let Some((last, _)) = page.last() {
         let last = last.clone();
         for (key, value) in page {
-            let Ok(heap) = HeapHash::try_from(&key[1..]) else { continue };
+            let Ok(heap) = HeapHash::try_from(&key[all.len()..]) else { continue };
             let tags: Tags = super::decode_row(&key, &value)?;
             if wanted.iter().all(|(key, value)| tags.get(key) == Some(value)) {
                 found.push((heap, tags));
@@ -75,7 +86,7 @@ pub fn tagged(
                 }
             }
         }
-        page = rows.after(&last, keys::TAGS, ROWS_AT_ONCE)?;
+        page = rows.after(&last, &all, ROWS_AT_ONCE)?;
     }
     Ok(found)
 }
@@ -84,6 +95,10 @@ pub fn tagged(
 ///
 /// # Errors
 /// [`StateError`].
-pub fn tags(rows: &dyn Rows, heap: &[u8; 32]) -> Result<Tags, StateError> {
-    Ok(read(rows, &keys::tags(heap))?.unwrap_or_default())
+pub fn tags(
+    rows: &dyn Rows,
+    whose: Option<PrincipalId>,
+    heap: &[u8; 32],
+) -> Result<Tags, StateError> {
+    Ok(read(rows, &keys::tags_of(whose, heap))?.unwrap_or_default())
 }

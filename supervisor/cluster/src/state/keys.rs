@@ -25,10 +25,17 @@
 //! | `x` id | names of the artifacts that an execution has left |
 //! | `i` id | a session of an MCP client |
 //! | `u` time id | it was last used then |
+//! | `J` id | whose an execution is |
+//! | `E` principal id | an execution of a principal |
+//! | `N` principal | how many executions of a principal have not ended |
+//! | `B` hash principal | an execution of a principal has left the heap |
+//! | `H` principal hash | tags of a principal's heap |
+//! | `I` id | whose a session of an MCP client is |
 
 use uuid::Uuid;
 
 use crate::command::PartKind;
+use crate::principal::PrincipalId;
 
 fn with(letter: u8, rest: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + rest.len());
@@ -59,6 +66,12 @@ pub const SESSIONS: &[u8] = b"a";
 pub const STEPS: u8 = b'y';
 /// All heaps.
 pub const HEAPS: &[u8] = b"b";
+/// The letter of whose executions are.
+pub const PRINCIPALS: u8 = b'J';
+/// The letter of who has left a heap.
+pub const LEFT_BY: u8 = b'B';
+/// The letter of whose sessions of MCP clients are.
+pub const MCP_PRINCIPALS: u8 = b'I';
 /// All heaps that nothing names.
 pub const UNNAMED: &[u8] = b"z";
 /// The key of the heaps' codes.
@@ -236,4 +249,58 @@ pub fn mcp_use(used_ms: u64, id: &str) -> Vec<u8> {
 /// That nothing names it.
 pub fn unnamed(hash: &[u8; 32]) -> Vec<u8> {
     with(UNNAMED[0], hash)
+}
+
+/// Whose an execution is.
+pub fn principal(id: Uuid) -> Vec<u8> {
+    with(PRINCIPALS, id.as_bytes())
+}
+
+/// All executions of a principal, in order of acceptance.
+pub fn executions_of(whose: PrincipalId) -> Vec<u8> {
+    with(b'E', &whose.0)
+}
+
+/// One of them.
+pub fn execution_of(whose: PrincipalId, id: Uuid) -> Vec<u8> {
+    let mut key = executions_of(whose);
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+/// How many of them have not ended; without one, of those that are nobody's in particular.
+pub fn running_of(whose: Option<PrincipalId>) -> Vec<u8> {
+    with(b'N', whose.as_ref().map_or(&[][..], |whose| &whose.0))
+}
+
+/// All who have left a heap.
+pub fn left_by_all(heap: &[u8; 32]) -> Vec<u8> {
+    with(LEFT_BY, heap)
+}
+
+/// That one has.
+pub fn left_by(heap: &[u8; 32], whose: PrincipalId) -> Vec<u8> {
+    let mut key = left_by_all(heap);
+    key.extend_from_slice(&whose.0);
+    key
+}
+
+/// Tags of all heaps that a principal has given any.
+pub fn all_tags_of(whose: Option<PrincipalId>) -> Vec<u8> {
+    match whose {
+        None => TAGS.to_vec(),
+        Some(whose) => with(b'H', &whose.0),
+    }
+}
+
+/// Those of one heap.
+pub fn tags_of(whose: Option<PrincipalId>, heap: &[u8; 32]) -> Vec<u8> {
+    let mut key = all_tags_of(whose);
+    key.extend_from_slice(heap);
+    key
+}
+
+/// Whose a session of an MCP client is.
+pub fn mcp_principal(id: &str) -> Vec<u8> {
+    with(MCP_PRINCIPALS, id.as_bytes())
 }

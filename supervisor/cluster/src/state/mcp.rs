@@ -7,7 +7,7 @@
 //! * Times only go forward: a node with a slow clock makes no session older.
 
 use super::rows::McpSessionRow;
-use super::{Rows, StateError, Transaction, keys, read};
+use super::{Rows, StateError, Transaction, keys, principals, read};
 use crate::command::{CloseMcpSession, ExpireMcpSessions, OpenMcpSession, Reply, UseMcpSessions};
 use crate::limits::{MCP_SESSIONS_KEPT_MAX, MCP_SESSIONS_PER_COMMAND_MAX};
 
@@ -72,7 +72,7 @@ fn remove(state: &mut Transaction<'_>, session: &str) -> Result<(), StateError> 
     state.put(keys::MCP_SESSION_COUNT.to_vec(), &count.saturating_sub(1));
     state.delete(keys::mcp_use(row.used_ms, session));
     state.delete(keys::mcp_session(session));
-    Ok(())
+    principals::mcp_ended(state, session)
 }
 
 /// When a session was used, and its id, of the key that says so.

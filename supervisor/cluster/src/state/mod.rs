@@ -18,6 +18,9 @@ pub mod mcp;
 mod mcp_tests;
 pub mod named;
 pub mod nodes;
+pub mod principals;
+#[cfg(test)]
+mod principals_tests;
 pub mod quarantine;
 pub mod rows;
 mod seen;
@@ -230,9 +233,11 @@ pub fn apply(
         Command::Cancel(cancel) => executions::cancel(state, cancel),
         Command::Reassign(reassign) => executions::reassign(state, reassign),
         Command::Expire(expire) => executions::expire(state, expire),
-        Command::SetHeapTags(set) => seen::once(state, set.id, |state| heaps::set(state, set)),
+        Command::SetHeapTags(set) => {
+            seen::once(state, set.id, |state| heaps::set(state, None, set))
+        }
         Command::DeleteHeapTags(delete) => {
-            seen::once(state, delete.id, |state| heaps::delete(state, delete))
+            seen::once(state, delete.id, |state| heaps::delete(state, None, delete))
         }
         Command::WorkerDied(died) => {
             seen::once(state, died.id, |state| quarantine::died(state, died))
@@ -255,5 +260,6 @@ pub fn apply(
         Command::UseMcpSessions(uses) => mcp::note(state, uses),
         Command::CloseMcpSession(close) => mcp::close(state, close),
         Command::ExpireMcpSessions(expire) => mcp::expire(state, expire),
+        Command::For(by) => principals::apply(state, by),
     }
 }

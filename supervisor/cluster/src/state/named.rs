@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::rows::HeapRow;
-use super::{Change, Rows, StateError, Transaction, keys, read};
+use super::{Change, Rows, StateError, Transaction, keys, principals, read};
 use crate::command::{FoundHeaps, HeapHash, HeapLeft, Reply};
 
 /// Most heaps that one command forgets: it is one write to the store.
@@ -76,6 +76,7 @@ pub(super) fn forget(state: &mut Transaction<'_>) -> Result<(), StateError> {
         if let Some(parent) = &row.parent {
             unname(state, parent)?;
         }
+        principals::heap_forgotten(state, &hash)?;
         state.changes.push(Change::HeapForgotten(hash));
     }
     Ok(())

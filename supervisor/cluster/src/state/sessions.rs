@@ -12,12 +12,15 @@
 use uuid::Uuid;
 
 use super::rows::{EntryRow, ExecutionRow, SessionRow, StepRow};
-use super::{Change, Rows, StateError, Transaction, executions, heaps, keys, named, read};
+use super::{
+    Change, Rows, StateError, Transaction, executions, heaps, keys, named, principals, read,
+};
 use crate::command::{
     Base, Complete, CompleteStep, DeleteSession, HeapHash, MoveSession, MoveTo, PartKind, Reply,
     SetHeapTags, Status, SubmitStep,
 };
 use crate::limits::{SESSION_CODE_PIECES_MAX, SESSION_ENTRIES_MAX, SESSIONS_MAX};
+use crate::principal::{PrincipalId, list_after, prefix};
 
 /// Entries that one command forgets at most: it is one write to the store.
 const ENTRIES_PER_COMMAND: u64 = 256;
@@ -25,10 +28,7 @@ const ENTRIES_PER_COMMAND: u64 = 256;
 /// Accepts an execution that keeps its heap.
 pub fn submit(state: &mut Transaction<'_>, step: &SubmitStep) -> Result<Reply, StateError> {
     let id = step.submit.execution;
-    let known = state.contains(&keys::execution(id))?;
-    let key = step.submit.key.as_ref().map(|key| keys::key(&key.text));
-    let known = known || key.map(|key| state.contains(&key)).transpose()?.unwrap_or(false);
-    if known {
+    if executions::is_known(state, &step.submit)? {
         return executions::submit(state, &step.submit);
     }
     if let Base::Heap(hash) = &step.base
@@ -121,6 +121,8 @@ pub fn complete(state: &mut Transaction<'_>, step: &CompleteStep) -> Result<Repl
         }
         // By the execution.
         named::name(state, &heap.hash)?;
+        let whose = principals::of_now(state, id)?;
+        principals::left(state, whose, &heap.hash)?;
         if let Some((name, session)) = session {
             let entry = EntryRow {
                 execution: Some(id),
@@ -136,7 +138,7 @@ pub fn complete(state: &mut Transaction<'_>, step: &CompleteStep) -> Result<Repl
         if !kept.tags.is_empty() {
             let tags = kept.tags.clone();
             // What is too much for the heap beside what it has is left out, not the step.
-            heaps::set(state, &SetHeapTags { id, heap: heap.hash, tags })?;
+            heaps::set(state, whose, &SetHeapTags { id, heap: heap.hash, tags })?;
         }
         state.put(keys::step(id), &StepRow { output: Some(heap.hash), ..kept });
     }
@@ -339,20 +341,20 @@ pub fn base(rows: &dyn Rows, step: &StepRow) -> Result<Option<HeapHash>, StateEr
     }
 }
 
-/// The first `limit` names of sessions after a name, in order.
+/// The first `limit` of a caller's names of sessions after a name, in order, as the caller says them.
 ///
 /// # Errors
 /// [`StateError`].
 pub fn names(
     rows: &dyn Rows,
+    whose: Option<PrincipalId>,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<String>, StateError> {
-    let rows = match after {
-        None => rows.first(keys::SESSIONS, limit)?,
-        Some(after) => rows.after(&keys::session(after), keys::SESSIONS, limit)?,
-    };
-    Ok(rows.iter().map(|(key, _)| String::from_utf8_lossy(&key[1..]).into_owned()).collect())
+    let (own, after) = (keys::session(&prefix(whose)), keys::session(&list_after(whose, after)));
+    let rows = rows.after(&after, &own, limit)?;
+    let said = |(key, _): &super::Row| String::from_utf8_lossy(&key[own.len()..]).into_owned();
+    Ok(rows.iter().map(said).collect())
 }
 
 /// One entry of a session's history.

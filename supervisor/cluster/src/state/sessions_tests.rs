@@ -86,7 +86,7 @@ fn p7_steps_have_their_turns_in_commit_order_and_each_begins_where_the_last_ende
     assert_eq!(line[0], (None, Some(hash(1))));
     assert!(line.windows(2).all(|pair| pair[0].1 == pair[1].0), "{line:?}");
     assert_eq!(sessions::code(&rows, "s", 3).unwrap(), "code");
-    assert_eq!(sessions::names(&rows, None, 9).unwrap(), ["s"]);
+    assert_eq!(sessions::names(&rows, None, None, 9).unwrap(), ["s"]);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn sessions_are_copied_and_what_is_not_there_is_said() {
     assert_eq!(one(&mut rows, 8, nothing), Reply::NoHeap(hash(9)));
     let unknown = step(9, "a", 1, None, Base::Heap(hash(9)));
     assert_eq!(one(&mut rows, 9, unknown), Reply::NoHeap(hash(9)));
-    assert_eq!(sessions::names(&rows, None, 9).unwrap(), ["s", "t"]);
+    assert_eq!(sessions::names(&rows, None, None, 9).unwrap(), ["s", "t"]);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_session_is_deleted_with_its_history_unless_a_step_waits_in_it() {
         (0..3).map(|n| one(&mut rows, 700 + n, delete(52 + u128::from(n), "s"))).collect();
     assert_eq!(replies, [Reply::More, Reply::More, Reply::Done]);
     assert_eq!(one(&mut rows, 704, delete(54, "s")), Reply::Done, "sent again");
-    assert_eq!(sessions::names(&rows, None, 9).unwrap(), Vec::<String>::new());
+    assert_eq!(sessions::names(&rows, None, None, 9).unwrap(), Vec::<String>::new());
     assert_eq!(named::heap(&rows, &hash(1)).unwrap().unwrap().names, 1, "by its execution");
     let rest: Vec<_> = rows.keys().filter(|key| b"alfw".contains(&key[0])).collect();
     assert!(rest.is_empty(), "{rest:?}");
@@ -279,9 +279,9 @@ fn names_come_in_pages_and_heaps_are_found_by_their_tags() {
     for (n, name) in (50..).zip(["t", "u", "ta"]) {
         one(&mut rows, n, put(u128::from(n), name, MoveTo::Empty, true));
     }
-    assert_eq!(sessions::names(&rows, None, 2).unwrap(), ["s", "t"]);
-    assert_eq!(sessions::names(&rows, Some("t"), 2).unwrap(), ["ta", "u"]);
-    assert_eq!(sessions::names(&rows, Some("u"), 2).unwrap(), Vec::<String>::new());
+    assert_eq!(sessions::names(&rows, None, None, 2).unwrap(), ["s", "t"]);
+    assert_eq!(sessions::names(&rows, None, Some("t"), 2).unwrap(), ["ta", "u"]);
+    assert_eq!(sessions::names(&rows, None, Some("u"), 2).unwrap(), Vec::<String>::new());
     let tags = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
@@ -295,7 +295,7 @@ fn names_come_in_pages_and_heaps_are_found_by_their_tags() {
         one(&mut rows, 60 + u64::from(*n), Command::SetHeapTags(set));
     }
     let found = |wanted: &[(&str, &str)], limit| -> Vec<u8> {
-        let found = super::heaps::tagged(&rows, &tags(wanted), limit).unwrap();
+        let found = super::heaps::tagged(&rows, None, &tags(wanted), limit).unwrap();
         found.iter().map(|(hash, _)| hash[0]).collect()
     };
     assert_eq!(found(&[("a", "1")], 9), [1, 2]);
@@ -313,7 +313,7 @@ fn count_names(rows: &Rows) -> BTreeMap<HeapHash, u64> {
             *names.entry(hash).or_default() += 1;
         }
     };
-    for session in sessions::names(rows, None, usize::MAX).unwrap() {
+    for session in sessions::names(rows, None, None, usize::MAX).unwrap() {
         count(head(rows, &session));
         for (_, entry) in sessions::entries(rows, &session).unwrap() {
             count(entry.input);

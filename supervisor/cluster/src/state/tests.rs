@@ -259,7 +259,7 @@ fn a_command_that_comes_again_changes_nothing_and_hears_the_same() {
     let before = rows.clone();
     assert_eq!(one(&mut rows, 3, set(1, "old")), Reply::Done);
     assert_eq!(rows, before);
-    assert_eq!(heaps::tags(&rows, &[1; 32]).unwrap()["k"], "new");
+    assert_eq!(heaps::tags(&rows, None, &[1; 32]).unwrap()["k"], "new");
     let many = |count: usize| (0..count).map(|n| (n.to_string(), String::new())).collect();
     let at = SetHeapTags { id: id(3), heap: [2; 32], tags: many(TAGS_MAX) };
     assert_eq!(one(&mut rows, 4, Command::SetHeapTags(at)), Reply::Done);

@@ -90,13 +90,21 @@ impl Redo {
 /// What comes first.
 fn rank(key: &[u8], deleted: bool) -> u8 {
     match key.first() {
+        // Whose something was is known as long as it is there.
+        Some(letter) if deleted && is_whose(*letter) => 4,
         // What is not there any more must not be named: last.
         _ if deleted => 3,
+        Some(letter) if is_whose(*letter) => 0,
         // An execution is shown with what it printed and the heap it left.
         Some(letter) if *letter == keys::PARTS || *letter == keys::STEPS => 0,
         Some(letter) if *letter == keys::EXECUTIONS[0] => 1,
         _ => 2,
     }
+}
+
+/// Whether rows under this letter say whose something is.
+fn is_whose(letter: u8) -> bool {
+    [keys::PRINCIPALS, keys::LEFT_BY, keys::MCP_PRINCIPALS].contains(&letter)
 }
 
 fn change(rows: &sled::Tree, key: &[u8], value: Option<&[u8]>) -> io::Result<()> {

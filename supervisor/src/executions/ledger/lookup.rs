@@ -4,12 +4,13 @@ use std::sync::{Arc, Weak};
 
 use mcp_v8_cluster::command::{self, Base, Command, PartKind, Reply};
 use mcp_v8_cluster::state::rows::ExecutionRow;
-use mcp_v8_cluster::state::{StateError, artifacts, executions as rows, keys, sessions};
+use mcp_v8_cluster::state::{StateError, artifacts, executions as rows, sessions};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::mirror::follow;
 use super::{Ledger, shown, time};
+use crate::access::Principal;
 use crate::executions::execution::{Execution, StopCause};
 use crate::executions::model::{
     ErrorDetail, ErrorKind, ExecutionList, ExecutionSummary, Origin, Status, rfc3339,
@@ -23,6 +24,7 @@ use crate::limits::FIRST_LOOK_MAX;
 /// The execution that was accepted under this key, as far as this node knows.
 pub(in crate::executions) async fn find(
     shared: &Arc<Shared>,
+    by: Principal,
     key: Option<&(String, Digest)>,
 ) -> Result<Option<Arc<Execution>>, SubmitError> {
     let (Some(ledger), Some((text, digest))) = (&shared.ledger, key) else { return Ok(None) };
@@ -31,29 +33,35 @@ pub(in crate::executions) async fn find(
     match row {
         None => Ok(None),
         Some(row) if row.digest != *digest => Err(SubmitError::KeyConflict),
-        Some(row) => known(shared, row.execution).await.map_err(|error| unavailable(&error)),
+        Some(row) => known(shared, by, row.execution).await.map_err(|error| unavailable(&error)),
     }
 }
 
-/// The execution with this id, from the row.
+/// The execution of a caller with this id, from the row.
 pub(in crate::executions) async fn get(
     shared: &Arc<Shared>,
+    by: Principal,
     id: Uuid,
 ) -> Result<Option<Arc<Execution>>, LookupError> {
     let Some(ledger) = &shared.ledger else { return Ok(None) };
     let unavailable = |error: &dyn std::fmt::Display| LookupError::Unavailable(error.to_string());
-    let row = ledger.row(id).map_err(|error| unavailable(&error))?;
+    // One of another caller is none.
+    let own = || match ledger.row(id)? {
+        Some(row) if ledger.principal(id)? == by => Ok(Some(row)),
+        _ => Ok::<_, StateError>(None),
+    };
+    let row = own().map_err(|error| unavailable(&error))?;
     // An end is an end; anything else may be out of date here.
     let row = match row {
         Some(row) if row.end.is_some() => Some(row),
         _ => {
             ledger.node.barrier().await.map_err(|error| unavailable(&error))?;
-            ledger.row(id).map_err(|error| unavailable(&error))?
+            own().map_err(|error| unavailable(&error))?
         }
     };
     let Some(row) = row else { return Ok(None) };
     if row.end.is_some() {
-        let execution = Arc::new(from_row(id, &row));
+        let execution = Arc::new(from_row(by, id, &row));
         let bytes = restore(ledger, &execution, &row).map_err(|error| unavailable(&error))?;
         let mut registry = shared.registry.lock();
         if let Some(known) = registry.get(id) {
@@ -74,7 +82,7 @@ pub(in crate::executions) async fn get(
         {
             return Ok(Some(known));
         }
-        let execution = Arc::new(from_row(id, &row));
+        let execution = Arc::new(from_row(by, id, &row));
         inner.mirrors.insert(id, Arc::downgrade(&execution));
         execution
     };
@@ -89,18 +97,19 @@ pub(in crate::executions) async fn get(
 /// The same, for one that may have just begun here.
 pub(super) async fn known(
     shared: &Arc<Shared>,
+    by: Principal,
     id: Uuid,
 ) -> Result<Option<Arc<Execution>>, LookupError> {
     let here = shared.registry.lock().get(id);
     match here {
-        Some(here) => Ok(Some(here)),
-        None => get(shared, id).await,
+        Some(here) if here.principal() == by => Ok(Some(here)),
+        _ => get(shared, by, id).await,
     }
 }
 
-fn from_row(id: Uuid, row: &ExecutionRow) -> Execution {
+fn from_row(by: Principal, id: Uuid, row: &ExecutionRow) -> Execution {
     let key = row.key.as_ref().map(|key| key.text.clone());
-    Execution::accepted(id, key, time(row.accepted_ms), None)
+    Execution::accepted(by, id, key, time(row.accepted_ms), None)
 }
 
 /// Ends an execution as its row says, and returns the bytes it keeps.
@@ -148,7 +157,11 @@ pub(in crate::executions) async fn cancel(
 }
 
 /// Where an execution comes from, as far as that is kept.
-pub(in crate::executions) fn origin(shared: &Shared, id: Uuid) -> Result<Origin, LookupError> {
+pub(in crate::executions) fn origin(
+    shared: &Shared,
+    by: Principal,
+    id: Uuid,
+) -> Result<Origin, LookupError> {
     let Some(ledger) = &shared.ledger else { return Ok(Origin::default()) };
     let unavailable = |error: StateError| LookupError::Unavailable(error.to_string());
     // It was forgotten in this moment, or its submission is not applied here yet.
@@ -161,14 +174,15 @@ pub(in crate::executions) fn origin(shared: &Shared, id: Uuid) -> Result<Origin,
     Ok(Origin {
         node: Some(row.owner.node),
         attempt: Some(row.attempt),
-        session: step.and_then(|step| step.session),
+        session: step.and_then(|step| step.session).map(|name| by.said(&name)),
         from_heap,
     })
 }
 
-/// Executions, newest first.
+/// Executions of a caller, newest first.
 pub(in crate::executions) async fn list(
     shared: &Arc<Shared>,
+    by: Principal,
     cursor: Option<Uuid>,
     limit: usize,
     details: bool,
@@ -179,17 +193,11 @@ pub(in crate::executions) async fn list(
     ledger.node.barrier().await.map_err(|error| unavailable(&error))?;
     let tree = ledger.node.rows();
     let reading = tokio::task::spawn_blocking(move || {
-        let first = keys::EXECUTIONS.to_vec();
-        let end = match cursor {
-            Some(cursor) => keys::execution(cursor),
-            None => vec![keys::EXECUTIONS[0] + 1],
-        };
         let mut read = Vec::new();
-        for row in tree.range(first..end).rev().take(limit + 1) {
-            let (key, value) = row?;
-            let (id, row) = rows::listed(&key, &value)?;
+        for (id, row) in rows::newest(&tree, by.id(), cursor, limit + 1)? {
             let step = if details { sessions::step(&tree, id)? } else { None };
-            read.push((id, row, step.and_then(|step| step.session)));
+            let session = step.and_then(|step| step.session);
+            read.push((id, row, session.map(|name| by.said(&name))));
         }
         Ok::<_, StateError>(read)
     });

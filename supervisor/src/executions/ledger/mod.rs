@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 use mcp_v8_cluster::command::{self, PartKind};
 use mcp_v8_cluster::node::Node;
 use mcp_v8_cluster::state::rows::ExecutionRow;
-use mcp_v8_cluster::state::{Rows, StateError, executions as rows};
+use mcp_v8_cluster::state::{Rows, StateError, executions as rows, principals};
 use parking_lot::Mutex;
 use tokio::sync::watch as channel;
 use uuid::Uuid;
@@ -43,6 +43,7 @@ pub(super) use self::watch::attach;
 use super::Shared;
 use super::execution::{Execution, StopCause};
 use super::model::Status;
+use crate::access::Principal;
 use crate::heaps::Heaps;
 
 /// The replicated executions, as this node sees them.
@@ -91,6 +92,11 @@ impl Ledger {
 
     fn row(&self, id: Uuid) -> Result<Option<ExecutionRow>, StateError> {
         rows::execution(&self.node.rows(), id)
+    }
+
+    /// Whose an execution is.
+    fn principal(&self, id: Uuid) -> Result<Principal, StateError> {
+        principals::of(&self.node.rows(), id).map(Principal::from_id)
     }
 
     fn text(&self, id: Uuid, kind: PartKind, parts: u32) -> Result<String, StateError> {

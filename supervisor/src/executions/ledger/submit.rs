@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use mcp_v8_cluster::command::{self, Base, Command, Owner, PartKind, Reply};
+use mcp_v8_cluster::command::{self, Act, Base, Command, For, Owner, PartKind, Reply};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::text::{PutError, put};
 use super::watch::{admit_in_turn, look};
 use super::{Ledger, abandon, begin, ms};
+use crate::access::Principal;
 use crate::executions::execution::{Execution, Lease};
 use crate::executions::quarantine::CodeHash;
 use crate::executions::queue::Queued;
@@ -24,6 +25,8 @@ use crate::observe::{Origin, story};
 
 /// What is submitted.
 pub(in crate::executions) struct Submission {
+    /// For whom.
+    pub by: Principal,
     /// The source.
     pub code: Arc<String>,
     /// Its hash, when it is known already.
@@ -53,7 +56,7 @@ pub(in crate::executions) async fn submit(
     executions: &Executions,
     submission: Submission,
 ) -> Result<Arc<Execution>, SubmitError> {
-    let (code_bytes, hash) = (submission.code.len(), submission.hash);
+    let (by, code_bytes, hash) = (submission.by, submission.code.len(), submission.hash);
     let shared = &executions.shared;
     // Before it is asked whether this node stops: a drain waits for this one, or it goes elsewhere.
     let mut counted = Some(Counted::new(shared));
@@ -77,9 +80,9 @@ pub(in crate::executions) async fn submit(
     };
     match submitted {
         Submitted::Here(execution) => Ok(execution),
-        Submitted::Before(id) => find(shared, id).await,
+        Submitted::Before(id) => find(shared, by, id).await,
         Submitted::Elsewhere(id, place) => {
-            let execution = find(shared, id).await?;
+            let execution = find(shared, by, id).await?;
             origin.into_iter().for_each(|origin| execution.asked_by(origin));
             // It keeps its place in this queue until its end: a node that stops sends the others
             // no more than it would take itself.
@@ -98,8 +101,12 @@ fn has_taker(shared: &Shared) -> bool {
 }
 
 /// An execution that is in the rows.
-async fn find(shared: &Arc<Shared>, id: Uuid) -> Result<Arc<Execution>, SubmitError> {
-    let found = super::lookup::known(shared, id).await;
+async fn find(
+    shared: &Arc<Shared>,
+    by: Principal,
+    id: Uuid,
+) -> Result<Arc<Execution>, SubmitError> {
+    let found = super::lookup::known(shared, by, id).await;
     let found = found.map_err(|error| SubmitError::Cluster(error.to_string()))?;
     found.ok_or_else(|| SubmitError::Cluster("the execution is forgotten".to_owned()))
 }
@@ -182,8 +189,18 @@ async fn runner(shared: &Shared, ledger: &Ledger) -> Result<Owner, SubmitError> 
     })
 }
 
+/// The command that does this for a caller: as it was before there were several, where there is one
+/// and no bound on what it has.
+fn command_for(by: Principal, running_max: Option<u32>, act: Act) -> Command {
+    match (by.id(), running_max, act) {
+        (None, None, Act::Submit(submit)) => Command::Submit(submit),
+        (None, None, Act::SubmitStep(step)) => Command::SubmitStep(step),
+        (principal, running_max, act) => Command::For(For { principal, running_max, act }),
+    }
+}
+
 async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, SubmitError> {
-    let Submission { code, hash, bounds, key, step, origin } = submission;
+    let Submission { by, code, hash, bounds, key, step, origin } = submission;
     let shared = Arc::clone(&place.shared);
     let Some(ledger) = &shared.ledger else {
         return Err(unavailable("there is no cluster"));
@@ -217,22 +234,28 @@ async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, S
                 PutError::Failed(problem) => unavailable(problem),
                 PutError::Over => unavailable("its id is taken"),
             })?;
-        let command = match &step {
-            None => Command::Submit(submit.clone()),
-            Some(Step { session, base, tags }) => Command::SubmitStep(command::SubmitStep {
+        let act = match &step {
+            None => Act::Submit(submit.clone()),
+            Some(Step { session, base, tags }) => Act::SubmitStep(command::SubmitStep {
                 submit: submit.clone(),
                 session: session.clone(),
                 base: *base,
                 tags: tags.clone(),
             }),
         };
-        let proposed = node.propose(command).await.map_err(unavailable)?;
+        let running_max = shared.shares.limits().running_max;
+        let proposed =
+            node.propose(command_for(by, running_max, act)).await.map_err(unavailable)?;
         match proposed.reply {
             Reply::Accepted(accepted) if accepted == id => break proposed.index,
             Reply::Accepted(first) => return Ok(Submitted::Before(first)),
             Reply::KeyConflict => return Err(SubmitError::KeyConflict),
             Reply::NoHeap(heap) => return Err(SubmitError::NoHeap(HeapId(heap))),
             Reply::TooManySessions => return Err(SubmitError::TooManySessions),
+            Reply::TooManyRunning => {
+                let max = running_max.unwrap_or_default();
+                return Err(SubmitError::TooManyRunning { max });
+            }
             // Whoever was to run it has gone, which is seen here once this is applied.
             Reply::Fenced if shared.closing.load(Ordering::SeqCst) && offers < OFFERS_MAX => {
                 node.applied_to(proposed.index).await.map_err(unavailable)?;
@@ -259,7 +282,7 @@ async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, S
     }
     let lease = Lease { owner: submit.owner, attempt: 1 };
     let key = key.map(|(text, _)| text);
-    let execution = Execution::accepted(id, key, accepted_at, Some(lease)).in_session(session);
+    let execution = Execution::accepted(by, id, key, accepted_at, Some(lease)).in_session(session);
     let execution = Arc::new(execution);
     origin.into_iter().for_each(|origin| execution.asked_by(origin));
     execution.note("commit", begun, None);

@@ -125,9 +125,17 @@ fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
         }
     };
     let keeps_heap = step.is_some();
-    let session = step.and_then(|step| step.session);
+    let by = match ledger.principal(id) {
+        Ok(by) => by,
+        Err(error) => {
+            tracing::error!(execution_id = %id, %error, "whose it is cannot be read");
+            return;
+        }
+    };
+    let session = step.and_then(|step| step.session).map(|name| by.said(&name));
     let key = row.key.as_ref().map(|key| key.text.clone());
-    let execution = Execution::accepted(id, key, time(row.accepted_ms), Some(lease.clone()));
+    let accepted_at = time(row.accepted_ms);
+    let execution = Execution::accepted(by, id, key, accepted_at, Some(lease.clone()));
     let execution = Arc::new(execution.in_session(session));
     {
         let mut inner = ledger.inner.lock();

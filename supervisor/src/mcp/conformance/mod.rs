@@ -71,6 +71,11 @@ impl Fixtures {
     pub fn new(app: SharedApp) -> Self {
         Self { product: Mcp::new(app), state: Arc::default() }
     }
+
+    /// For the only client there is.
+    pub fn local(app: SharedApp) -> Self {
+        Self { product: Mcp::local(app), state: Arc::default() }
+    }
 }
 
 /// A type of the library from its JSON.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Answer, ById, define, parse, result};
+use crate::access::Principal;
 use crate::app::App;
 
 pub(super) const NAME: &str = "cancel_execution";
@@ -32,9 +33,9 @@ pub(super) fn definition() -> Tool {
     )
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let ById { execution_id } = parse(arguments)?;
-    let error = app.executions.cancel(&execution_id).await.err().map(|error| error.to_string());
+    let error = app.executions.cancel(by, &execution_id).await.err().map(|error| error.to_string());
     let ok = error.is_none();
     Ok(result(&Cancelled { ok, error }, !ok))
 }

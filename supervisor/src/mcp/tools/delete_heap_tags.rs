@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, Done, define, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::sessions::heap_id;
 
@@ -34,10 +35,10 @@ pub(super) fn definition() -> Tool {
         )
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { heap, keys } = parse(arguments)?;
     let heap = heap_id("heap", &heap).map_err(refuse)?;
-    let sessions = app.sessions().map_err(refuse)?;
+    let sessions = app.sessions(by).map_err(refuse)?;
     sessions.delete_tags(heap, keys.as_deref()).await.map_err(refuse)?;
     Ok(result(&Done { ok: true }, false))
 }

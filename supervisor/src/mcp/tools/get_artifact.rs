@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, define, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::artifacts::{ArtifactInfo, Content, Encoding};
 use crate::limits::MCP_MESSAGE_BYTES_MAX;
@@ -30,9 +31,9 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { key } = parse(arguments)?;
-    let artifacts = app.executions.artifacts();
+    let artifacts = app.executions.artifacts(by);
     let too_large = |bytes: u64| {
         refuse(format!(
             "artifact '{key}' has {bytes} bytes, more than an answer here can take; GET \

@@ -3,6 +3,7 @@
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 
 use super::{Answer, ById, cut_with_notice, define, fits, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::executions::model::ExecutionInfo;
 use crate::limits::MCP_MESSAGE_BYTES_MAX;
@@ -18,9 +19,9 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let ById { execution_id } = parse(arguments)?;
-    let execution = app.executions.get(&execution_id).await.map_err(refuse)?;
+    let execution = app.executions.get(by, &execution_id).await.map_err(refuse)?;
     let info = execution.info();
     let mut fitted = info.clone();
     let mut bytes = MCP_MESSAGE_BYTES_MAX / 2;

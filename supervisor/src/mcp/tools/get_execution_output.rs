@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, define, fits, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::executions::model::OutputPage;
 use crate::executions::{Execution, PageBy};
@@ -37,12 +38,12 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { execution_id, line_offset, line_limit, byte_offset, byte_limit } =
         parse(arguments)?;
     let query = PageQuery { line_offset, line_limit, byte_offset, byte_limit };
     let page = query.page().map_err(refuse)?;
-    let execution = app.executions.get(&execution_id).await.map_err(refuse)?;
+    let execution = app.executions.get(by, &execution_id).await.map_err(refuse)?;
     Ok(result(&fitted(&execution, page), false))
 }
 

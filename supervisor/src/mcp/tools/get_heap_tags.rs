@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, HeapTags, define, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::sessions::heap_id;
 
@@ -25,9 +26,9 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { heap } = parse(arguments)?;
     let heap = heap_id("heap", &heap).map_err(refuse)?;
-    let tags = app.sessions().map_err(refuse)?.tags(heap).await.map_err(refuse)?;
+    let tags = app.sessions(by).map_err(refuse)?.tags(heap).await.map_err(refuse)?;
     Ok(result(&HeapTags { tags }, false))
 }

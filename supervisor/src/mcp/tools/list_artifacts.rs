@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, define, fits, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::artifacts::ArtifactList;
 
@@ -28,9 +29,9 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { limit, cursor } = parse(arguments)?;
-    let mut list = app.executions.artifacts().list(limit, cursor).await.map_err(refuse)?;
+    let mut list = app.executions.artifacts(by).list(limit, cursor).await.map_err(refuse)?;
     while !fits(&list) && list.artifacts.len() > 1 {
         list = list.half();
     }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, define, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::executions::model::ExecutionList;
 
@@ -28,8 +29,8 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { limit, cursor } = parse(arguments)?;
-    let list = app.executions.list(limit, cursor.as_deref(), false).await.map_err(refuse)?;
+    let list = app.executions.list(by, limit, cursor.as_deref(), false).await.map_err(refuse)?;
     Ok(result(&list, false))
 }

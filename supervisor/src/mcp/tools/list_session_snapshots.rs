@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, define, fits, parse, refuse, result, session};
+use crate::access::Principal;
 use crate::app::App;
 use crate::sessions::SnapshotList;
 
@@ -39,6 +40,7 @@ pub(super) fn definition() -> Tool {
 
 pub(super) async fn call(
     app: &App,
+    by: Principal,
     arguments: JsonObject,
     context: &RequestContext<RoleServer>,
 ) -> Answer {
@@ -46,7 +48,7 @@ pub(super) async fn call(
     let Some(session) = session(app, named, context)? else {
         return Err(refuse("`session` is missing; list_sessions shows which there are"));
     };
-    let sessions = app.sessions().map_err(refuse)?;
+    let sessions = app.sessions(by).map_err(refuse)?;
     let page = sessions.snapshots(&session, fields.as_deref(), limit, cursor).await;
     let mut page = page.map_err(refuse)?;
     // What is quoted grows.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, define, fits, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::sessions::SessionList;
 
@@ -28,9 +29,9 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { limit, cursor } = parse(arguments)?;
-    let sessions = app.sessions().map_err(refuse)?;
+    let sessions = app.sessions(by).map_err(refuse)?;
     let mut list = sessions.names(limit, cursor).await.map_err(refuse)?;
     // What is quoted grows.
     while !fits(&list) && list.sessions.len() > 1 {

@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::access::Principal;
 use crate::app::App;
 use crate::limits::MCP_MESSAGE_BYTES_MAX;
 use crate::requests::{json_error, session_of};
@@ -95,35 +96,36 @@ pub fn summaries() -> Vec<(String, String)> {
     others().into_iter().map(summary).collect()
 }
 
-/// Calls a tool by name.
+/// Calls a tool by name, for a caller.
 ///
 /// # Errors
 /// Only for a name that is no tool; everything else is a tool result.
 pub async fn call(
     app: &App,
+    by: Principal,
     name: &str,
     arguments: JsonObject,
     context: RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
     let answer = match name {
         run_js::NAME => {
-            let response = run_js::call(app, arguments, context).await;
+            let response = run_js::call(app, by, arguments, context).await;
             return Ok(response.unwrap_or_else(Into::into));
         }
-        get_execution::NAME => get_execution::call(app, arguments).await,
-        get_execution_output::NAME => get_execution_output::call(app, arguments).await,
-        cancel_execution::NAME => cancel_execution::call(app, arguments).await,
-        list_executions::NAME => list_executions::call(app, arguments).await,
-        list_sessions::NAME => list_sessions::call(app, arguments).await,
+        get_execution::NAME => get_execution::call(app, by, arguments).await,
+        get_execution_output::NAME => get_execution_output::call(app, by, arguments).await,
+        cancel_execution::NAME => cancel_execution::call(app, by, arguments).await,
+        list_executions::NAME => list_executions::call(app, by, arguments).await,
+        list_sessions::NAME => list_sessions::call(app, by, arguments).await,
         list_session_snapshots::NAME => {
-            list_session_snapshots::call(app, arguments, &context).await
+            list_session_snapshots::call(app, by, arguments, &context).await
         }
-        get_heap_tags::NAME => get_heap_tags::call(app, arguments).await,
-        set_heap_tags::NAME => set_heap_tags::call(app, arguments).await,
-        delete_heap_tags::NAME => delete_heap_tags::call(app, arguments).await,
-        query_heaps_by_tags::NAME => query_heaps_by_tags::call(app, arguments).await,
-        list_artifacts::NAME => list_artifacts::call(app, arguments).await,
-        get_artifact::NAME => get_artifact::call(app, arguments).await,
+        get_heap_tags::NAME => get_heap_tags::call(app, by, arguments).await,
+        set_heap_tags::NAME => set_heap_tags::call(app, by, arguments).await,
+        delete_heap_tags::NAME => delete_heap_tags::call(app, by, arguments).await,
+        query_heaps_by_tags::NAME => query_heaps_by_tags::call(app, by, arguments).await,
+        list_artifacts::NAME => list_artifacts::call(app, by, arguments).await,
+        get_artifact::NAME => get_artifact::call(app, by, arguments).await,
         other => {
             let names: Vec<_> = definitions(app).iter().map(|tool| tool.name.to_string()).collect();
             let message = format!("no tool '{other}'; there are: {}", names.join(", "));

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, define, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::sessions::TaggedHeaps;
 
@@ -27,9 +28,9 @@ pub(super) fn definition() -> Tool {
         .with_annotations(ToolAnnotations::new().read_only(true).open_world(false))
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { tags } = parse(arguments)?;
-    let mut found = app.sessions().map_err(refuse)?.tagged(tags).await.map_err(refuse)?;
+    let mut found = app.sessions(by).map_err(refuse)?.tagged(tags).await.map_err(refuse)?;
     while !super::fits(&found) {
         found.results.truncate(found.results.len() / 2);
         found.truncated = true;

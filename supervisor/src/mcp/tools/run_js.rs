@@ -18,6 +18,7 @@ use serde::Deserialize;
 use super::get_artifact::block;
 use super::get_execution::fitted_result;
 use super::{cut_with_notice, define, fits, message_bytes, parse, refuse, result, session};
+use crate::access::Principal;
 use crate::app::App;
 use crate::executions::model::{RunResult, Status};
 use crate::executions::{CancelOnDrop, Execution, Submit, Wait};
@@ -99,6 +100,7 @@ pub(super) fn definition(description: Option<&str>) -> Tool {
 
 pub(super) async fn call(
     app: &App,
+    by: Principal,
     arguments: JsonObject,
     context: RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, CallToolResult> {
@@ -127,9 +129,9 @@ pub(super) async fn call(
         origin: context.extensions.get::<Origin>().cloned(),
     };
     let keyed = submit.idempotency_key.is_some();
-    let execution = app.executions.submit(submit).await.map_err(refuse)?;
+    let execution = app.executions.submit(by, submit).await.map_err(refuse)?;
     if wait.duration().is_zero() {
-        return Ok(response(app, &execution, &context).await);
+        return Ok(response(app, by, &execution, &context).await);
     }
     // Whoever retries with a key finds the execution again, so a lost call does not cancel it.
     let on_drop = (!keyed).then(|| CancelOnDrop::new(&app.executions, &execution));
@@ -146,7 +148,7 @@ pub(super) async fn call(
         // which. One with a key goes on either way; cancel_execution stops it.
         () = context.ct.cancelled() => {
             if !keyed {
-                let _ = app.executions.cancel(&execution.id().to_string()).await;
+                let _ = app.executions.cancel(by, &execution.id().to_string()).await;
             }
         }
         () = wait.bound(&app.executions, following) => {}
@@ -154,27 +156,28 @@ pub(super) async fn call(
     if let Some(on_drop) = on_drop {
         on_drop.disarm();
     }
-    Ok(response(app, &execution, &context).await)
+    Ok(response(app, by, &execution, &context).await)
 }
 
 /// The end of a script, or that it goes on.
 async fn response(
     app: &App,
+    by: Principal,
     execution: &Execution,
     context: &RequestContext<RoleServer>,
 ) -> CallToolResponse {
     if !execution.ended() && tasks::known_to_client(context) {
         return tasks::created(execution).into();
     }
-    answer(app, execution).await.into()
+    answer(app, by, execution).await.into()
 }
 
 /// What there is of an execution, as this tool answers it.
-pub(in crate::mcp) async fn answer(app: &App, execution: &Execution) -> CallToolResult {
+pub(in crate::mcp) async fn answer(app: &App, by: Principal, execution: &Execution) -> CallToolResult {
     let run = fitted(execution.run_result());
     let failed = !matches!(run.status, Status::Running | Status::Completed);
     let mut answer = result(&run, failed);
-    let artifacts = app.executions.artifacts();
+    let artifacts = app.executions.artifacts(by);
     let mut left = MCP_MESSAGE_BYTES_MAX.saturating_sub(message_bytes(&run));
     for key in &run.artifacts {
         // Whatever does not fit, or is gone by now, is read with get_artifact.

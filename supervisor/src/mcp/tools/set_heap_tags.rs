@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Answer, Done, define, parse, refuse, result};
+use crate::access::Principal;
 use crate::app::App;
 use crate::sessions::heap_id;
 
@@ -34,9 +35,9 @@ pub(super) fn definition() -> Tool {
     )
 }
 
-pub(super) async fn call(app: &App, arguments: JsonObject) -> Answer {
+pub(super) async fn call(app: &App, by: Principal, arguments: JsonObject) -> Answer {
     let Arguments { heap, tags } = parse(arguments)?;
     let heap = heap_id("heap", &heap).map_err(refuse)?;
-    app.sessions().map_err(refuse)?.set_tags(heap, tags).await.map_err(refuse)?;
+    app.sessions(by).map_err(refuse)?.set_tags(heap, tags).await.map_err(refuse)?;
     Ok(result(&Done { ok: true }, false))
 }
