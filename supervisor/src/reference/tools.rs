@@ -41,7 +41,7 @@ fn shapes(schema: &Value) -> String {
         let word = |word: &Value| word.as_str().or(word["const"].as_str()).map(code);
         let words: Vec<_> = words.into_iter().flatten().filter_map(word).collect();
         if words.is_empty() {
-            text += &table(&[name, "Type", "Meaning"], &members(shape, false));
+            text += &table(&[name.as_str(), "Type", "Meaning"], &members(shape, false));
         } else {
             text += &format!("\n{name}: one of {}.\n", words.join(", "));
         }
