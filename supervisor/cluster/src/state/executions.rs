@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::rows::{EndRow, ExecutionRow, Kept, KeyRow, NodeRow};
 use super::{
-    Change, Rows, StateError, Transaction, artifacts, decode_row, keys, named, principals, read,
-    sessions,
+    Change, Rows, StateError, Transaction, artifacts, keys, named, principals, read, sessions,
 };
 use crate::command::{
     Cancel, Complete, Expire, Part, PartKind, Reassign, Reply, Status, Submit, Text,

@@ -168,7 +168,7 @@ fn what_is_forgotten_belongs_to_nobody_and_leaves_nothing() {
 fn a_caller_has_as_many_executions_as_it_may_and_not_one_more() {
     let mut rows = Rows::new();
     one(&mut rows, 1, up("a"));
-    let submit = |whose, n: u128, key| {
+    let submit = |whose, n: u128, key: Option<(&str, u8)>| {
         let act = Act::Submit(script(n, key));
         Command::For(For { principal: whose, running_max: Some(2), act })
     };
@@ -176,7 +176,8 @@ fn a_caller_has_as_many_executions_as_it_may_and_not_one_more() {
         let base = whose.map_or(30, |id| u128::from(id.0[0]) * 10);
         let name = kept(whose, "k");
         let key = Some((name.as_str(), 7));
-        let mut at = |n: u128, key| one(&mut rows, 2, submit(whose, base + n, key));
+        let mut at =
+            |n: u128, key: Option<(&str, u8)>| one(&mut rows, 2, submit(whose, base + n, key));
         assert_eq!(at(1, key), Reply::Accepted(id(base + 1)));
         // The same once more counts once, whether its id or its key comes again.
         assert_eq!(at(1, key), Reply::Accepted(id(base + 1)));

@@ -272,9 +272,10 @@ async fn commit(mut place: Place, submission: Submission) -> Result<Submitted, S
     if step.is_some() {
         Point::Submitted.pass();
     }
-    let session = step.as_ref().and_then(|step| step.session.clone());
+    let session = step.as_ref().and_then(|step| step.session.as_deref());
+    let session = session.map(|name| by.said(name));
     if submit.owner.node != node.name() {
-        let elsewhere = Execution::accepted(id, None, accepted_at, None).in_session(session);
+        let elsewhere = Execution::accepted(by, id, None, accepted_at, None).in_session(session);
         origin.into_iter().for_each(|origin| elsewhere.asked_by(origin));
         story::accepted(&elsewhere, Some(&submit.owner.node));
         node.applied_to(accepted).await.map_err(unavailable)?;

@@ -173,7 +173,11 @@ async fn response(
 }
 
 /// What there is of an execution, as this tool answers it.
-pub(in crate::mcp) async fn answer(app: &App, by: Principal, execution: &Execution) -> CallToolResult {
+pub(in crate::mcp) async fn answer(
+    app: &App,
+    by: Principal,
+    execution: &Execution,
+) -> CallToolResult {
     let run = fitted(execution.run_result());
     let failed = !matches!(run.status, Status::Running | Status::Completed);
     let mut answer = result(&run, failed);

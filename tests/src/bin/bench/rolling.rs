@@ -76,7 +76,7 @@ async fn call(client: &reqwest::Client, url: &str, mcp: bool, number: usize) -> 
     let event = text.lines().rev().find_map(|line| line.strip_prefix("data:"));
     let body: Value = serde_json::from_str(event.unwrap_or(&text)).unwrap_or_default();
     let run = if mcp { &body["result"]["structuredContent"] } else { &body };
-    if status.is_success() && run["result"] == (number + 1).to_string() {
+    if status.is_success() && run["result"].as_str() == Some((number + 1).to_string().as_str()) {
         Ok(())
     } else {
         Err(format!("{status}: {text:.300}"))
