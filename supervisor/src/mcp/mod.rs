@@ -61,8 +61,7 @@ impl ServerHandler for Mcp {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
-        // Boxed: the futures of the tools are large, and this one is held by value in many places.
-        Box::pin(observed::call(&self.app, &request.name, arguments, context)).await.map(Into::into)
+        observed::call(&self.app, &request.name, arguments, context).await.map(Into::into)
     }
 
     async fn list_resources(
