@@ -93,8 +93,7 @@ impl ServerHandler for Mcp {
     ) -> Result<CallToolResponse, ErrorData> {
         let by = self.caller(&context.extensions)?;
         let arguments = request.arguments.unwrap_or_default();
-        // Boxed: the futures of the tools are large, and this one is held by value in many places.
-        Box::pin(observed::call(&self.app, by, &request.name, arguments, context)).await
+        observed::call(&self.app, by, &request.name, arguments, context).await
     }
 
     async fn list_resources(

@@ -66,7 +66,9 @@ pub(super) async fn call(
     context.extensions.insert(origin);
     let mut call = Call { tool, begun: Instant::now(), outcome: "cancelled", span };
     let cancelled = context.ct.clone();
-    let answer = tools::call(app, by, name, arguments, context).instrument(log).await;
+    // Boxed: the futures of the tools are large, and this one is held by value in many places.
+    let calling = Box::pin(tools::call(app, by, name, arguments, context));
+    let answer = calling.instrument(log).await;
     call.outcome = match &answer {
         _ if cancelled.is_cancelled() => "cancelled",
         Ok(CallToolResponse::Complete(answer)) if answer.is_error == Some(true) => "error",
