@@ -314,7 +314,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_has_as_many_bytes_as_may_be_and_not_one_more() {
-        let padded = |bytes: usize| file(format!("{SET:<bytes$}").as_bytes());
+        let padded =
+            |bytes: usize| file((SET.to_owned() + &" ".repeat(bytes - SET.len())).as_bytes());
         let at = padded(JWKS_BYTES_MAX);
         let jwks = Jwks::start(Source::File(at.path().into())).await.unwrap();
         assert_eq!(jwks.keys().unwrap().len(), 1);

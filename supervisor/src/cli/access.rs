@@ -221,10 +221,10 @@ mod tests {
             ("principal-rate-max", ["1", "1000000"], ["0", "1000001"]),
         ] {
             for value in at {
-                assert!(parsed(&[&format!("--{flag}={value}")]).is_ok(), "{flag}={value}");
+                assert!(parsed(&[KEYS, &format!("--{flag}={value}")]).is_ok(), "{flag}={value}");
             }
             for value in past {
-                let error = parsed(&[&format!("--{flag}={value}")]).unwrap_err();
+                let error = parsed(&[KEYS, &format!("--{flag}={value}")]).unwrap_err();
                 assert!(error.contains(flag), "{error}");
             }
         }
