@@ -186,9 +186,10 @@ mod tests {
         parse(words).map(|args| args.access).map_err(|error| error.to_string())
     }
 
+    const KEYS: &str = "--jwks-url=https://i.example/k";
+
     #[test]
     fn what_cannot_be_used_is_refused_by_name() {
-        const KEYS: &str = "--jwks-url=https://i.example/k";
         for (words, expected) in [
             (&["--jwks-url=http://i.example/k"][..], "--jwks-allow-http"),
             (&["--jwks-url=k"], "accepted: https://"),
