@@ -186,8 +186,11 @@ fn questions(method: &str, path: &str, names: &Names) -> Vec<(String, Option<Val
         ("get" | "delete", "/api/artifacts/{key}") => by_name(artifact, None),
         (_, "/api/quarantine" | "/api/quarantine/{hash}") => vec![],
         ("get", "/api/sessions" | "/api/executions" | "/api/artifacts" | "/api/heaps") => vec![],
+        // Of nodes and workers, which have no owner.
         ("get", "/api/version" | "/api/cluster" | "/api/workers") => vec![],
-        ("get", "/api/sessions/{name}/snapshots") => by_name(session, None),
+        ("get", "/api/sessions/{name}" | "/api/sessions/{name}/snapshots") => {
+            by_name(session, None)
+        }
         ("post", "/api/sessions/{name}/fork") => [
             by_name("forked", Some(json!({ "session": session }))),
             by_name("forked-too", Some(json!({ "heap": heap }))),
@@ -197,7 +200,7 @@ fn questions(method: &str, path: &str, names: &Names) -> Vec<(String, Option<Val
             [by_name(session, Some(json!({ "heap": heap }))), by_name(session, Some(json!({})))]
                 .concat()
         }
-        ("get" | "delete", "/api/sessions/{name}") => by_name(session, None),
+        ("delete", "/api/sessions/{name}") => by_name(session, None),
         ("get" | "delete", "/api/heaps/{hash}/tags" | "/api/heaps/{hash}") => by_name(heap, None),
         ("put", "/api/heaps/{hash}/tags") => by_name(heap, Some(json!({"tags": {"a": "b"}}))),
         _ => panic!("this walk does not know {method} {path}: say what it takes that has an owner"),
@@ -294,9 +297,38 @@ pub async fn walk(owner: &Caller, other: &Caller, names: &Names) {
             assert_eq!(of, of_none, "{tool}");
         }
     }
-    tasks(owner, other, names, &nothing).await;
+    tasks(other, names, &nothing).await;
     lists(owner, other, names).await;
     owned(owner, names, &routes, &tools).await;
+}
+
+/// An execution is a task, and another's is none.
+async fn tasks(other: &Caller, names: &Names, nothing: &Names) {
+    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+        let mut told = Vec::new();
+        for of in [names, nothing] {
+            let meta = json!({
+                "io.modelcontextprotocol/protocolVersion": crate::MCP_REVISION,
+                "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
+            let mut params = json!({"taskId": of.running, "_meta": meta});
+            if method == "tasks/update" {
+                params["inputResponses"] = json!({});
+            }
+            let request = other
+                .request(Method::POST, "/mcp")
+                .header("accept", "application/json, text/event-stream")
+                .header("mcp-protocol-version", crate::MCP_REVISION)
+                .header("mcp-method", method)
+                .header("mcp-name", &of.running)
+                .json(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}));
+            let answer = reply(&said(request).await.text);
+            assert!(answer["error"]["message"].as_str().unwrap().contains("no task"), "{answer}");
+            told.push(of.without(Said { status: 0, text: answer["error"].to_string() }));
+        }
+        assert_eq!(told[0], told[1], "{method}");
+    }
 }
 
 fn questions_or_open(verb: &str, path: &str, names: &Names) -> Vec<(String, Option<Value>)> {
@@ -323,43 +355,6 @@ async fn tools(caller: &Caller) -> Vec<String> {
         tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect();
     assert!(names.len() >= 13, "{names:?}");
     names
-}
-
-/// A task is an execution, and as much its owner's.
-async fn tasks(owner: &Caller, other: &Caller, names: &Names, nothing: &Names) {
-    let ask = async |caller: &Caller, method: &str, id: &str| {
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": crate::MCP_REVISION,
-            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {
-                "extensions": {"io.modelcontextprotocol/tasks": {}},
-            },
-        });
-        let mut params = json!({"taskId": id, "_meta": meta});
-        if method == "tasks/update" {
-            params["inputResponses"] = json!({});
-        }
-        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let request = caller
-            .request(Method::POST, "/mcp")
-            .header("accept", "application/json, text/event-stream")
-            .header("mcp-protocol-version", crate::MCP_REVISION)
-            .header("mcp-method", method)
-            .header("mcp-name", id)
-            .json(&message);
-        said(request).await
-    };
-    // What is cancelled is cancelled last, with the others of its owner.
-    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
-        let of = names.without(ask(other, method, &names.running).await);
-        let of_none = nothing.without(ask(other, method, &nothing.running).await);
-        assert_eq!(of, of_none, "{method}");
-        assert!(of.text.contains("\"error\""), "{method}: {of:?}");
-    }
-    for method in ["tasks/get", "tasks/update"] {
-        let of = ask(owner, method, &names.running).await;
-        assert!(reply(&of.text)["result"].is_object(), "{method}: {of:?}");
-    }
 }
 
 /// Lists have what is the caller's and nothing else.
