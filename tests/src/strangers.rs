@@ -310,7 +310,9 @@ async fn tasks(other: &Caller, names: &Names, nothing: &Names) {
             let meta = json!({
                 "io.modelcontextprotocol/protocolVersion": crate::MCP_REVISION,
                 "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientCapabilities": {
+                    "extensions": {"io.modelcontextprotocol/tasks": {}},
+                },
             });
             let mut params = json!({"taskId": of.running, "_meta": meta});
             if method == "tasks/update" {
