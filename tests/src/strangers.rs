@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use crate::call_tool;
 
 /// Paths that are open to everybody, with GET.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 10] = [
     "/",
     "/livez",
     "/readyz",
     "/metrics",
     "/raft/status",
+    "/console",
     "/docs",
     "/llms.txt",
     "/api-doc/openapi.json",
@@ -185,8 +186,11 @@ fn questions(method: &str, path: &str, names: &Names) -> Vec<(String, Option<Val
         ("get" | "delete", "/api/artifacts/{key}") => by_name(artifact, None),
         (_, "/api/quarantine" | "/api/quarantine/{hash}") => vec![],
         ("get", "/api/sessions" | "/api/executions" | "/api/artifacts" | "/api/heaps") => vec![],
-        ("get", "/api/version") => vec![],
-        ("get", "/api/sessions/{name}/snapshots") => by_name(session, None),
+        // Of nodes and workers, which have no owner.
+        ("get", "/api/version" | "/api/cluster" | "/api/workers") => vec![],
+        ("get", "/api/sessions/{name}" | "/api/sessions/{name}/snapshots") => {
+            by_name(session, None)
+        }
         ("post", "/api/sessions/{name}/fork") => [
             by_name("forked", Some(json!({ "session": session }))),
             by_name("forked-too", Some(json!({ "heap": heap }))),
@@ -293,8 +297,40 @@ pub async fn walk(owner: &Caller, other: &Caller, names: &Names) {
             assert_eq!(of, of_none, "{tool}");
         }
     }
+    tasks(other, names, &nothing).await;
     lists(owner, other, names).await;
     owned(owner, names, &routes, &tools).await;
+}
+
+/// An execution is a task, and another's is none.
+async fn tasks(other: &Caller, names: &Names, nothing: &Names) {
+    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+        let mut told = Vec::new();
+        for of in [names, nothing] {
+            let meta = json!({
+                "io.modelcontextprotocol/protocolVersion": crate::MCP_REVISION,
+                "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+                "io.modelcontextprotocol/clientCapabilities": {
+                    "extensions": {"io.modelcontextprotocol/tasks": {}},
+                },
+            });
+            let mut params = json!({"taskId": of.running, "_meta": meta});
+            if method == "tasks/update" {
+                params["inputResponses"] = json!({});
+            }
+            let request = other
+                .request(Method::POST, "/mcp")
+                .header("accept", "application/json, text/event-stream")
+                .header("mcp-protocol-version", crate::MCP_REVISION)
+                .header("mcp-method", method)
+                .header("mcp-name", &of.running)
+                .json(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}));
+            let answer = reply(&said(request).await.text);
+            assert!(answer["error"]["message"].as_str().unwrap().contains("no task"), "{answer}");
+            told.push(of.without(Said { status: 0, text: answer["error"].to_string() }));
+        }
+        assert_eq!(told[0], told[1], "{method}");
+    }
 }
 
 fn questions_or_open(verb: &str, path: &str, names: &Names) -> Vec<(String, Option<Value>)> {

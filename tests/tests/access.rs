@@ -130,7 +130,10 @@ async fn a_server_without_keys_says_so_and_goes_on_when_they_are_there() {
         (asked(&server, &signer.token("alice")).await.0 == 200).then_some(())
     })
     .await;
-    assert_eq!(server.get("/readyz").send().await.unwrap().status(), 200);
+    until("the server to be ready", || async {
+        (server.get("/readyz").send().await.unwrap().status() == 200).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -181,6 +181,8 @@ mod tests {
     use super::super::parse;
     use crate::access::Algorithm;
 
+    const KEYS: &str = "--jwks-url=https://i.example/k";
+
     fn parsed(words: &[&str]) -> Result<super::AccessArgs, String> {
         let words = std::iter::once("mcp-v8").chain(words.iter().copied()).map(OsString::from);
         parse(words).map(|args| args.access).map_err(|error| error.to_string())
@@ -188,7 +190,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused_by_name() {
-        const KEYS: &str = "--jwks-url=https://i.example/k";
         for (words, expected) in [
             (&["--jwks-url=http://i.example/k"][..], "--jwks-allow-http"),
             (&["--jwks-url=k"], "accepted: https://"),
