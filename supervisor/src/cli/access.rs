@@ -188,8 +188,6 @@ mod tests {
         parse(words).map(|args| args.access).map_err(|error| error.to_string())
     }
 
-    const KEYS: &str = "--jwks-url=https://i.example/k";
-
     #[test]
     fn what_cannot_be_used_is_refused_by_name() {
         for (words, expected) in [
