@@ -181,12 +181,12 @@ mod tests {
     use super::super::parse;
     use crate::access::Algorithm;
 
+    const KEYS: &str = "--jwks-url=https://i.example/k";
+
     fn parsed(words: &[&str]) -> Result<super::AccessArgs, String> {
         let words = std::iter::once("mcp-v8").chain(words.iter().copied()).map(OsString::from);
         parse(words).map(|args| args.access).map_err(|error| error.to_string())
     }
-
-    const KEYS: &str = "--jwks-url=https://i.example/k";
 
     #[test]
     fn what_cannot_be_used_is_refused_by_name() {

@@ -4,7 +4,8 @@
 //! * Lines go to stderr. `auto` writes JSON when stderr is the journal of systemd (`JOURNAL_STREAM`
 //!   names it, systemd.exec(5)), and text otherwise, coloured on a terminal.
 //! * Which lines: `--log-level` wherever it was given (flag, environment, file); else `RUST_LOG`; else
-//!   `info`. A level alone does not concern openraft, which would tell every vote.
+//!   `info`. A level alone does not concern openraft, which would tell every vote, nor rmcp and sled
+//!   below `info`: rmcp tells every message there, with code and output in it. Who wants that names it.
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -14,6 +15,9 @@ use tracing_subscriber::EnvFilter;
 
 /// What of openraft is logged unless a filter names it: what matters of it we say ourselves.
 const QUIET: &str = "openraft=error";
+
+/// The same for levels at which these would tell what scripts are and print.
+const QUIET_BELOW_INFO: &str = "openraft=error,rmcp=info,sled=info";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -65,7 +69,10 @@ pub fn filter(text: &str) -> Result<String, String> {
         return Err(accepted.to_owned());
     }
     match EnvFilter::builder().parse(text) {
-        Ok(_) if is_level(text) => Ok(format!("{text},{QUIET}")),
+        Ok(_) if is_level(text) => {
+            let below_info = ["debug", "trace"].contains(&text.to_ascii_lowercase().as_str());
+            Ok(format!("{text},{}", if below_info { QUIET_BELOW_INFO } else { QUIET }))
+        }
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{error}; {accepted}")),
     }
@@ -104,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn a_level_leaves_openraft_quiet_and_a_filter_is_taken_as_it_is() {
-        assert_eq!(filter("debug").unwrap(), "debug,openraft=error");
+    fn a_level_leaves_libraries_quiet_and_a_filter_is_taken_as_it_is() {
+        assert_eq!(filter("debug").unwrap(), "debug,openraft=error,rmcp=info,sled=info");
         assert_eq!(filter("WARN").unwrap(), "WARN,openraft=error");
         let list = "info,mcp_v8_supervisor::executions=debug";
         assert_eq!(filter(list).unwrap(), list);
