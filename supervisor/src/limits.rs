@@ -41,7 +41,8 @@ pub const QUEUE_DEPTH_MAX: usize = 1024;
 /// Source code held by waiting and running executions, in bytes. Past it: `overloaded`.
 pub const QUEUE_CODE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Finished executions kept for `get_execution`; the oldest go first.
+/// Finished executions that a server has in memory; the oldest go first. Those on disk are
+/// `EXECUTION_ROWS_DEFAULT`; with `--stateless` there are only these.
 pub const RETAINED_EXECUTIONS_MAX: usize = 10_000;
 
 /// Console text, results and errors of finished executions, in bytes; the oldest go first.
@@ -451,7 +452,7 @@ pub const PRINCIPALS_RATED_MAX: usize = 10_000;
 pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// TLS handshakes under way at once on the ports of the clients: fewer than there may be
-/// [connections](CONNECTIONS_MAX), so that those who are in keep theirs.
+/// connections, so that those who are in keep theirs.
 pub const TLS_HANDSHAKES_MAX: usize = CONNECTIONS_MAX / 2;
 
 /// Those of one address.

@@ -1,5 +1,6 @@
 //! `mcp-v8`: parses the command line and runs what it says.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use mcp_v8_supervisor::ask::{self, Ask};
@@ -19,7 +20,8 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     if args.print_openapi {
-        println!("{}", http::openapi());
+        // Whoever reads it may have had enough.
+        let _ = writeln!(std::io::stdout(), "{}", http::openapi());
         return ExitCode::SUCCESS;
     }
     // `exec` shows a person one script; the server's own events would only be in the way.

@@ -188,7 +188,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help_heading = STORAGE, requires = "session_id")]
     pub session_fork_from: Option<String>,
 
-    /// Keep nothing on disk: executions are held in memory and end with the server
+    /// Keep no executions on disk: they are held in memory and end with the server. A node of a cluster
+    /// still keeps its log
     #[arg(long, help_heading = STORAGE)]
     pub stateless: bool,
 

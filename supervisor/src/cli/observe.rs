@@ -14,7 +14,7 @@ pub struct ObserveArgs {
     pub log_format: LogFormat,
 
     /// Which lines: error, warn, info, debug, trace or off, or a list of targets with levels
-    /// (info,mcp_v8_supervisor::executions=debug). It wins over RUST_LOG [default: info]
+    /// (info,mcp_v8_supervisor::observe=debug). It wins over RUST_LOG [default: info]
     #[arg(long, value_name = "FILTER", value_parser = filter, help_heading = OBSERVE)]
     pub log_level: Option<String>,
 

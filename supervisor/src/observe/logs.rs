@@ -4,8 +4,8 @@
 //! * Lines go to stderr. `auto` writes JSON when stderr is the journal of systemd (`JOURNAL_STREAM`
 //!   names it, systemd.exec(5)), and text otherwise, coloured on a terminal.
 //! * Which lines: `--log-level` wherever it was given (flag, environment, file); else `RUST_LOG`; else
-//!   `info`. A level alone does not concern openraft, which would tell every vote, nor rmcp and sled
-//!   below `info`: rmcp tells every message there, with code and output in it. Who wants that names it.
+//!   `info`. Of openraft, which would tell every vote, and below `info` of rmcp and sled, there is only
+//!   what a filter names: rmcp tells every message there, with code and output in it.
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -16,8 +16,8 @@ use tracing_subscriber::EnvFilter;
 /// What of openraft is logged unless a filter names it: what matters of it we say ourselves.
 const QUIET: &str = "openraft=error";
 
-/// The same for levels at which these would tell what scripts are and print.
-const QUIET_BELOW_INFO: &str = "openraft=error,rmcp=info,sled=info";
+/// The same of these where everything is logged: they would tell what scripts are and print.
+const QUIET_BELOW_INFO: [&str; 2] = ["rmcp=info", "sled=info"];
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -61,21 +61,31 @@ fn is_stream(named: &str, device: u64, inode: u64) -> bool {
 /// What is accepted.
 pub fn filter(text: &str) -> Result<String, String> {
     let accepted = "accepted: off, error, warn, info, debug, trace, or a list like \
-                    info,mcp_v8_supervisor::executions=debug";
+                    info,mcp_v8_supervisor::observe=debug";
     let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
     let mut directives = text.split(',').map(str::trim);
     // A name without a level would mean all that there is of it: mostly a level that is misspelt.
     if !directives.all(|directive| is_level(directive) || directive.contains('=')) {
         return Err(accepted.to_owned());
     }
-    match EnvFilter::builder().parse(text) {
-        Ok(_) if is_level(text) => {
-            let below_info = ["debug", "trace"].contains(&text.to_ascii_lowercase().as_str());
-            Ok(format!("{text},{}", if below_info { QUIET_BELOW_INFO } else { QUIET }))
+    EnvFilter::builder().parse(text).map_err(|error| format!("{error}; {accepted}"))?;
+    Ok(with_quiet_libraries(text))
+}
+
+/// A filter, with what goes for libraries that it does not name.
+fn with_quiet_libraries(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let mut directives = lower.split(',').map(str::trim);
+    let everything = directives.any(|directive| ["debug", "trace"].contains(&directive));
+    let below_info = QUIET_BELOW_INFO.into_iter().filter(|_| everything);
+    let mut filter = text.to_owned();
+    for quiet in std::iter::once(QUIET).chain(below_info) {
+        let library = quiet.split('=').next().unwrap_or_default();
+        if !lower.split(',').any(|directive| directive.trim().starts_with(library)) {
+            filter = format!("{filter},{quiet}");
         }
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{error}; {accepted}")),
     }
+    filter
 }
 
 /// Begins to log. `level` is what [`filter`] gave; without one, what `RUST_LOG` says, and else
@@ -111,11 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn a_level_leaves_libraries_quiet_and_a_filter_is_taken_as_it_is() {
+    fn a_filter_leaves_libraries_quiet_that_it_does_not_name() {
         assert_eq!(filter("debug").unwrap(), "debug,openraft=error,rmcp=info,sled=info");
         assert_eq!(filter("WARN").unwrap(), "WARN,openraft=error");
-        let list = "info,mcp_v8_supervisor::executions=debug";
-        assert_eq!(filter(list).unwrap(), list);
+        let list = "info,mcp_v8_supervisor::observe=debug";
+        assert_eq!(filter(list).unwrap(), format!("{list},openraft=error"));
+        for named in ["debug,openraft=warn,rmcp=debug,sled=off", "off,openraft::core=info"] {
+            assert_eq!(filter(named).unwrap(), named);
+        }
         for bad in ["", "loud", "info,verbose", "a=loud", "debug,"] {
             let error = filter(bad).unwrap_err();
             assert!(error.contains("accepted: off, error, warn, info"), "{bad}: {error}");

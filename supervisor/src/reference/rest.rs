@@ -7,7 +7,11 @@ use super::tools::{bounds, kind};
 use crate::docs;
 
 const ABOUT: &str = "Every route of `--http-port` and `--sse-port`, from `GET /api-doc/openapi.json`, which \
-programs read. Every error is `{\"error\": \"…\"}` with what was refused, why, and what would be accepted.";
+programs read. Every error is `{\"error\": \"…\"}` with what was refused, why, and what would be accepted.\n\n\
+Any route may answer 403 as well (the host or origin of a browser is not allowed). With `--jwks-url` every \
+one but `/`, `/livez`, `/readyz`, `/metrics`, `/raft/status`, `/console`, `/docs`, `/llms.txt`, \
+`/api-doc/openapi.json` and `/.well-known/oauth-protected-resource` answers 401 without a good token, and 503 \
+while no token can be verified.";
 
 /// The page.
 pub fn page() -> String {
