@@ -96,7 +96,9 @@ pub async fn until_or<T, F: Future<Output = Option<T>>>(
 /// A client that knows nothing of proxies.
 pub fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().timeout(Duration::from_secs(120)).build().unwrap()
+    // Servers close connections that are idle: one must not be taken for a request in that moment.
+    let kept = Duration::from_secs(2);
+    Client::builder().timeout(Duration::from_secs(120)).pool_idle_timeout(kept).build().unwrap()
 }
 
 /// A running `mcp-v8`.
