@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{DEADLINE, binary, signal_process, until, until_or, until_within};
+use crate::{DEADLINE, IDLE_KEPT, binary, signal_process, until, until_or, until_within};
 
 /// Where clients reach a node.
 pub const HTTP_PORT: u16 = 3000;
@@ -781,7 +781,8 @@ fn runtime_in(namespace: &str) -> Runtime {
 /// A client for the nodes.
 fn hub_client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().no_proxy().connect_timeout(Duration::from_secs(1)).build().unwrap()
+    let client = Client::builder().no_proxy().connect_timeout(Duration::from_secs(1));
+    client.pool_idle_timeout(IDLE_KEPT).build().unwrap()
 }
 
 impl Drop for Cluster {

@@ -31,6 +31,10 @@ use serde_json::{Value, json};
 /// The newest revision of MCP, which has no sessions.
 pub const MCP_REVISION: &str = "2026-07-28";
 
+/// How long clients of tests keep an idle connection. Servers close those: one must not be taken for a
+/// request in that moment.
+pub const IDLE_KEPT: Duration = Duration::from_secs(2);
+
 /// How long a condition may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -96,9 +100,11 @@ pub async fn until_or<T, F: Future<Output = Option<T>>>(
 /// A client that knows nothing of proxies.
 pub fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Servers close connections that are idle: one must not be taken for a request in that moment.
-    let kept = Duration::from_secs(2);
-    Client::builder().timeout(Duration::from_secs(120)).pool_idle_timeout(kept).build().unwrap()
+    Client::builder()
+        .timeout(Duration::from_secs(120))
+        .pool_idle_timeout(IDLE_KEPT)
+        .build()
+        .unwrap()
 }
 
 /// A running `mcp-v8`.

@@ -44,7 +44,8 @@ pub struct Said {
 impl Caller {
     /// Of the server at this URL.
     pub fn new(base: &str, token: Option<&str>) -> Self {
-        let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let client = Client::builder().no_proxy().pool_idle_timeout(crate::IDLE_KEPT);
+        let client = client.redirect(reqwest::redirect::Policy::none());
         let token = token.map(str::to_owned);
         Self { client: client.build().unwrap(), base: base.to_owned(), token }
     }
