@@ -73,7 +73,9 @@ impl App {
         if let Some(node) = &self.node {
             reasons.extend(node.not_ready());
         }
-        reasons.extend(self.access.not_ready());
+        // What is wrong with them is in the log: everybody may ask this.
+        let keys = self.access.not_ready();
+        reasons.extend(keys.map(|_| "the keys of tokens are not known; see the log".to_owned()));
         match self.executions.drained() {
             Drained::Begun => {
                 let active = self.executions.active();

@@ -190,7 +190,7 @@ pub const HEAP_UPKEEP_AGAIN: Duration = Duration::from_secs(5);
 /// Connections of one address to the cluster port. A node has some ten to each other one.
 pub const CLUSTER_CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 
-/// How long whoever has connected to the cluster port may take nothing of what is sent to them.
+/// How long whoever has connected, to whichever port, may take nothing of what is sent to them.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
 /// How long a death that a script caused may take to be counted in the whole cluster before the answer
@@ -289,6 +289,10 @@ pub const SSE_SESSIONS_MAX: usize = 512;
 /// Sessions of Streamable HTTP open at once (revisions up to 2025-11-25 have sessions). For one more,
 /// the one that was not used for longest is closed.
 pub const MCP_SESSIONS_MAX: usize = 2048;
+
+/// Those of one caller, where callers are told apart. For one more, the one of that caller that was not
+/// used for longest is closed.
+pub const MCP_SESSIONS_PER_PRINCIPAL_MAX: usize = 256;
 
 /// What a session may be idle for before it is closed: longer than the longest call, which counts as
 /// idle while it waits.

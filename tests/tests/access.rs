@@ -5,6 +5,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use mcp_v8_supervisor::limits::MCP_SESSIONS_PER_PRINCIPAL_MAX;
 use mcp_v8_tests::issuer::{ALGORITHMS, Endpoint, Signer, claims, flags, now};
 use mcp_v8_tests::strangers::{self, Caller};
 use mcp_v8_tests::{Server, free_port, run_js, until};
@@ -250,6 +251,47 @@ async fn a_connection_of_mcp_is_its_callers() {
         );
         assert_eq!(alice.ask(Method::POST, &path, Some(&ping())).await.status, 202);
     }
+}
+
+/// P9: one caller's sessions take no room of another's.
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_caller_has_its_share_of_mcp_sessions_and_not_one_more() {
+    let signer = Signer::new("k");
+    let endpoint = Endpoint::start(signer.set()).await;
+    // Where sessions are kept, the one that made room would be opened again.
+    let server = server(&endpoint, &["--stateless"]).await;
+    let post = |who: &str, session: Option<&str>, body: Value| {
+        let request = server.post("/mcp").bearer_auth(signer.token(who));
+        let request = request.header("accept", "application/json, text/event-stream");
+        let request = session
+            .into_iter()
+            .fold(request, |request, session| request.header("mcp-session-id", session));
+        async move { request.json(&body).send().await.unwrap() }
+    };
+    let open = async |who: &str| {
+        let params = json!({
+            "protocolVersion": "2025-06-18", "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        });
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+        let answer = post(who, None, body).await;
+        assert_eq!(answer.status(), 200);
+        answer.headers()["mcp-session-id"].to_str().unwrap().to_owned()
+    };
+    let status = async |who: &str, session: &str| {
+        let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        post(who, Some(session), body).await.status().as_u16()
+    };
+    let others = open("bob").await;
+    let (first, second) = (open("alice").await, open("alice").await);
+    for _ in 2..MCP_SESSIONS_PER_PRINCIPAL_MAX {
+        open("alice").await;
+    }
+    assert_eq!(status("alice", &first).await, 202, "used just now");
+    open("alice").await;
+    assert_eq!(status("alice", &first).await, 202);
+    assert_eq!(status("alice", &second).await, 404, "it made room");
+    assert_eq!(status("bob", &others).await, 202);
 }
 
 #[tokio::test(flavor = "multi_thread")]

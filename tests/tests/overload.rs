@@ -146,6 +146,11 @@ async fn p9_an_sse_client_that_does_not_read_is_refused() {
     };
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.text().await.unwrap().contains("read its stream"));
+    // The same id again would be one request more that counts for none.
+    let again = json!({"jsonrpc": "2.0", "id": sent - 1, "method": "tools/list"});
+    let again = post(again).await.unwrap();
+    assert_eq!(again.status(), StatusCode::BAD_REQUEST);
+    assert!(again.text().await.unwrap().contains("has no answer yet"));
     let memory = anonymous_memory_bytes(server.pid());
     assert!(memory < 200 * 1024 * 1024, "{memory} bytes");
 }

@@ -228,6 +228,18 @@ impl Executions {
         accepted
     }
 
+    /// Counts a submission of this caller, or the beginning of an MCP session.
+    ///
+    /// # Errors
+    /// [`SubmitError::TooOften`].
+    pub fn count(&self, by: Principal) -> Result<(), SubmitError> {
+        let Shared { shares, settings, .. } = &*self.shared;
+        shares.submits(by, Instant::now()).map_err(|wait| SubmitError::TooOften {
+            per_minute: settings.principals.rate_max.unwrap_or_default(),
+            wait,
+        })
+    }
+
     async fn admit(
         &self,
         by: Principal,
@@ -235,10 +247,7 @@ impl Executions {
     ) -> Result<Arc<Execution>, SubmitError> {
         submit.check()?;
         let shared = &self.shared;
-        shared.shares.submits(by, Instant::now()).map_err(|wait| SubmitError::TooOften {
-            per_minute: shared.settings.principals.rate_max.unwrap_or_default(),
-            wait,
-        })?;
+        self.count(by)?;
         let keep = match shared.ledger {
             Some(_) => shared.settings.keep_heaps,
             None => KeepHeaps::Never,

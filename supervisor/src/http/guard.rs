@@ -1,8 +1,9 @@
 //! DNS-rebinding guard: which hosts and origins a request may name.
 //!
 //! # Contract
-//! * A request that a browser made (it carries `Origin` or a `Sec-Fetch-*` header) must name a
-//!   loopback host or one of `--allowed-hosts`, and a loopback origin or one of
+//! * A request that a browser made (it carries `Origin` or a `Sec-Fetch-*` header, or it reads from `/api` and calls
+//!   itself a browser: over plain HTTP they send neither when a page reads from where it comes from) must
+//!   name a loopback host or one of `--allowed-hosts`, and a loopback origin or one of
 //!   `--allowed-origins`; else 403. A page that rebinds its name to this server's address is
 //!   stopped here.
 //! * Other requests are held to `--allowed-hosts` only when the operator gave it, so that a proxy
@@ -18,6 +19,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+
+/// How the `User-Agent` of every browser begins.
+const BROWSER: &[u8] = b"Mozilla/";
 
 /// Hosts and origins that are allowed besides loopback.
 #[derive(Debug, Clone, Default)]
@@ -41,12 +45,14 @@ impl Guard {
     }
 
     /// Why a request with these headers is refused, if it is.
-    fn refuse(&self, authority: Option<&str>, headers: &HeaderMap) -> Option<String> {
+    fn refuse(&self, authority: Option<&str>, headers: &HeaderMap, reads: bool) -> Option<String> {
         let rules = &self.rules;
         let origin =
             headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("(unreadable)"));
-        let browser =
-            origin.is_some() || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"));
+        let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+        let browser = origin.is_some()
+            || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
+            || reads && agent.starts_with(BROWSER);
         if browser || !rules.hosts.is_empty() {
             let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
             let host = host.or(authority).unwrap_or_default().to_lowercase();
@@ -100,7 +106,9 @@ fn is_loopback(name: &str) -> bool {
 pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let exempt = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
     let authority = request.uri().authority().map(|authority| authority.as_str());
-    if let Some(reason) = guard.refuse(authority, request.headers())
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD)
+        && request.uri().path().starts_with("/api/");
+    if let Some(reason) = guard.refuse(authority, request.headers(), reads)
         && !exempt
     {
         return ApiError::new(StatusCode::FORBIDDEN, reason).into_response();
@@ -140,9 +148,28 @@ mod tests {
     use super::*;
 
     fn allowed(guard: &Guard, headers: &[(&'static str, &str)]) -> bool {
+        allowed_to(guard, headers, false)
+    }
+
+    fn allowed_to(guard: &Guard, headers: &[(&'static str, &str)], read: bool) -> bool {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        guard.refuse(None, &headers.collect()).is_none()
+        guard.refuse(None, &headers.collect(), read).is_none()
+    }
+
+    /// Of a page whose name now stands for this server's address, over plain HTTP.
+    #[test]
+    fn a_page_that_reads_from_where_it_comes_from_is_a_browser_by_its_name() {
+        let guard = Guard::default();
+        let page = [("host", "evil.example:3000"), ("user-agent", "Mozilla/5.0 (X11; Linux)")];
+        assert!(!allowed_to(&guard, &page, true));
+        assert!(allowed_to(&guard, &page, false), "a client of MCP may be built of a browser");
+        let at_home = [("host", "localhost:3000"), page[1]];
+        assert!(allowed_to(&guard, &at_home, true));
+        let program = [page[0], ("user-agent", "curl/8")];
+        assert!(allowed_to(&guard, &program, true));
+        let named = Guard::new(&["evil.example".to_owned()], &[]);
+        assert!(allowed_to(&named, &page, true));
     }
 
     #[test]

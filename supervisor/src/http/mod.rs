@@ -19,6 +19,7 @@ mod heaps;
 mod in_flight;
 mod meta;
 mod observed;
+mod patient;
 mod quarantine;
 mod raft;
 mod refuse;

@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::limits::HANDSHAKE_MAX;
+use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MAX};
 
 /// Where the flags are in the head of TCP, and two of them.
 const FLAGS_AT: u32 = 13;
@@ -30,7 +30,8 @@ pub async fn close(listener: TcpListener, mut take: impl FnMut(TcpStream, Socket
         Ok(()) => tokio::time::sleep(HANDSHAKE_MAX).await,
         Err(error) => tracing::debug!(%error, "connections may be lost when the port is closed"),
     }
-    loop {
+    // Where there is no filter somebody may go on beginning.
+    for _ in 0..CONNECTIONS_MAX {
         match accept(&listener) {
             Ok((stream, from)) => take(stream, from),
             // One that was gone before we took it.

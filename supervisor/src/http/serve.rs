@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::patient::Patient;
 use super::refuse;
 use crate::limits::{CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, HEADER_READ_MAX, LAST_REQUEST_MAX};
 
@@ -99,15 +100,15 @@ pub trait Entrance: Clone + Send + Sync + 'static {
 pub struct Anybody;
 
 impl Entrance for Anybody {
-    type Stream = TcpStream;
+    type Stream = Patient<TcpStream>;
 
     async fn enter(
         self,
         stream: TcpStream,
         _: SocketAddr,
         router: Router,
-    ) -> Option<(TcpStream, Router)> {
-        Some((stream, router))
+    ) -> Option<(Patient<TcpStream>, Router)> {
+        Some((Patient::new(stream, None), router))
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::patient::Patient;
 use super::serve::Entrance;
 use crate::limits::{
     TLS_HANDSHAKE_MAX, TLS_HANDSHAKES_MAX, TLS_HANDSHAKES_PER_ADDRESS_MAX, TLS_LOOK,
@@ -78,19 +79,19 @@ impl Tls {
 }
 
 impl Entrance for Tls {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = Patient<TlsStream<TcpStream>>;
 
     async fn enter(
         self,
         stream: TcpStream,
         from: SocketAddr,
         router: Router,
-    ) -> Option<(TlsStream<TcpStream>, Router)> {
+    ) -> Option<(Self::Stream, Router)> {
         let _place = self.shared.handshakes.take(from.ip().to_canonical())?;
         let config = Arc::clone(&self.shared.config.read());
         let shaking = TlsAcceptor::from(config).accept(stream);
         match tokio::time::timeout(TLS_HANDSHAKE_MAX, shaking).await {
-            Ok(Ok(stream)) => Some((stream, router)),
+            Ok(Ok(stream)) => Some((Patient::new(stream, None), router)),
             Ok(Err(error)) => {
                 tracing::debug!(%from, %error, "no TLS");
                 None

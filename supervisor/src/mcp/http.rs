@@ -16,6 +16,7 @@ use super::sessions::{Sessions, id_of, name_none};
 use super::{Handler, cancelled};
 use crate::access::Caller;
 use crate::app::SharedApp;
+use crate::executions::Executions;
 use crate::http::ApiError;
 use crate::limits::{BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSION_IDLE_MAX};
 
@@ -31,6 +32,7 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
         .with_max_request_body_bytes(BODY_BYTES_MAX)
         .with_cancellation_token(stop.clone());
     let (node, told) = (app.node.clone(), app.executions.cancelled_elsewhere());
+    let executions = app.executions.clone();
     let handler = Handler::new(app);
     let mut manager = LocalSessionManager::default();
     manager.session_config.keep_alive = Some(MCP_SESSION_IDLE_MAX);
@@ -44,7 +46,7 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
     let service = StreamableHttpService::new(move || Ok(handler.clone()), manager, config);
     Router::new()
         .route_service("/mcp", service)
-        .layer(middleware::from_fn_with_state(sessions, bound_sessions))
+        .layer(middleware::from_fn_with_state((sessions, executions), bound_sessions))
         .layer(middleware::from_fn(mend_answers))
 }
 
@@ -52,7 +54,7 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
 /// session its caller's: another's is answered as one that is not there, because none is asked for. A
 /// request without a session id and of a revision that has sessions can only be the beginning of one.
 async fn bound_sessions(
-    State(sessions): State<Sessions>,
+    State((sessions, executions)): State<(Sessions, Executions)>,
     Caller(by): Caller,
     mut request: Request,
     next: Next,
@@ -72,7 +74,10 @@ async fn bound_sessions(
         // Revisions are dates, so they compare as text.
         && version.is_none_or(|version| version <= LAST_REVISION_WITH_SESSIONS)
     {
-        sessions.make_room().await;
+        if let Err(often) = executions.count(by) {
+            return ApiError::from(often).into_response();
+        }
+        sessions.make_room(by).await;
     }
     let response = match sessions.begin(by, next.run(request)).await {
         Ok(response) => response,

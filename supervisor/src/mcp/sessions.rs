@@ -33,7 +33,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::access::Principal;
-use crate::limits::{MCP_SESSION_USE_NOTED, MCP_SESSIONS_MAX, MCP_SESSIONS_SWEPT};
+use crate::limits::{
+    MCP_SESSION_USE_NOTED, MCP_SESSIONS_MAX, MCP_SESSIONS_PER_PRINCIPAL_MAX, MCP_SESSIONS_SWEPT,
+};
 
 /// The header that names a session.
 const SESSION_HEADER: &str = "mcp-session-id";
@@ -150,21 +152,34 @@ impl Sessions {
         Ok(true)
     }
 
-    /// Makes room for a session by closing the one that was not used for longest, here. Its client
-    /// notices nothing where sessions are kept, and opens another elsewhere.
-    pub(super) async fn make_room(&self) {
-        if self.at.lock().len() < MCP_SESSIONS_MAX {
-            return;
+    /// Makes room for a session of this caller by closing the one that was not used for longest, here:
+    /// of its own, when it has its share; else of all, when there are as many as there may be. Where
+    /// sessions are kept a client goes on with it all the same, unless a call was under way in it.
+    pub(super) async fn make_room(&self, by: Principal) {
+        let is_own = |(_, whose): &(Instant, Principal)| by.id().is_some() && *whose == by;
+        let has_share = |own: usize| own >= MCP_SESSIONS_PER_PRINCIPAL_MAX;
+        {
+            let at = self.at.lock();
+            let own = at.values().filter(|entry| is_own(entry)).count();
+            if at.len() < MCP_SESSIONS_MAX && !has_share(own) {
+                return;
+            }
         }
         let open: HashSet<_> = self.manager.sessions.read().await.keys().cloned().collect();
         let oldest = {
             let mut at = self.at.lock();
             at.retain(|id, _| open.contains(id.as_str()));
-            open.iter().min_by_key(|id| at.get(&***id).map(|(at, _)| *at)).cloned()
+            let own = || at.iter().filter(|(_, entry)| is_own(entry));
+            if has_share(own().count()) {
+                own().min_by_key(|(_, (at, _))| *at).map(|(id, _)| id.clone())
+            } else if open.len() >= MCP_SESSIONS_MAX {
+                let oldest = open.iter().min_by_key(|id| at.get(&***id).map(|(at, _)| *at));
+                oldest.map(|id| id.to_string())
+            } else {
+                None
+            }
         };
-        if let Some(oldest) = oldest
-            && open.len() >= MCP_SESSIONS_MAX
-        {
+        if let Some(oldest) = oldest {
             self.close_here(&oldest).await;
         }
     }

@@ -68,6 +68,11 @@ impl Session {
     /// Notes a request that needs an answer.
     fn asked(&self, id: &RequestId, token: TaskTrackerToken) -> Result<(), ApiError> {
         let mut unanswered = self.unanswered.lock();
+        // It would count once, however often it came.
+        if unanswered.contains_key(id) {
+            let message = format!("a request with the id {id} has no answer yet; use another id");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, message));
+        }
         if unanswered.len() >= SSE_QUEUE_DEPTH_MAX {
             let message = format!(
                 "overloaded: {SSE_QUEUE_DEPTH_MAX} requests of this session have no answer yet; \

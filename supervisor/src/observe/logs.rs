@@ -4,8 +4,8 @@
 //! * Lines go to stderr. `auto` writes JSON when stderr is the journal of systemd (`JOURNAL_STREAM`
 //!   names it, systemd.exec(5)), and text otherwise, coloured on a terminal.
 //! * Which lines: `--log-level` wherever it was given (flag, environment, file); else `RUST_LOG`; else
-//!   `info`. Of openraft, which would tell every vote, and below `info` of rmcp and sled, there is only
-//!   what a filter names: rmcp tells every message there, with code and output in it.
+//!   `info`. Of openraft, which would tell every vote, of rmcp, which tells what callers write, and below
+//!   `info` of sled there is only what a filter names.
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -13,11 +13,12 @@ use std::os::fd::AsFd;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// What of openraft is logged unless a filter names it: what matters of it we say ourselves.
-const QUIET: &str = "openraft=error";
+/// What of these is logged unless a filter names them. What matters of openraft we say ourselves; rmcp
+/// tells what its callers write, as they wrote it and as often as they like.
+const QUIET: [&str; 2] = ["openraft=error", "rmcp=off"];
 
-/// The same of these where everything is logged: they would tell what scripts are and print.
-const QUIET_BELOW_INFO: [&str; 2] = ["rmcp=info", "sled=info"];
+/// The same where everything is logged.
+const QUIET_BELOW_INFO: &str = "sled=info";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -77,9 +78,9 @@ fn with_quiet_libraries(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let mut directives = lower.split(',').map(str::trim);
     let everything = directives.any(|directive| ["debug", "trace"].contains(&directive));
-    let below_info = QUIET_BELOW_INFO.into_iter().filter(|_| everything);
+    let below_info = everything.then_some(QUIET_BELOW_INFO);
     let mut filter = text.to_owned();
-    for quiet in std::iter::once(QUIET).chain(below_info) {
+    for quiet in QUIET.into_iter().chain(below_info) {
         let library = quiet.split('=').next().unwrap_or_default();
         if !lower.split(',').any(|directive| directive.trim().starts_with(library)) {
             filter = format!("{filter},{quiet}");
@@ -105,7 +106,7 @@ pub fn init(format: LogFormat, level: Option<&str>, default: &str) {
 
 /// What a server logs unless it is told otherwise.
 pub fn server_default() -> String {
-    format!("info,{QUIET}")
+    with_quiet_libraries("info")
 }
 
 #[cfg(test)]
@@ -122,11 +123,12 @@ mod tests {
 
     #[test]
     fn a_filter_leaves_libraries_quiet_that_it_does_not_name() {
-        assert_eq!(filter("debug").unwrap(), "debug,openraft=error,rmcp=info,sled=info");
-        assert_eq!(filter("WARN").unwrap(), "WARN,openraft=error");
+        assert_eq!(filter("debug").unwrap(), "debug,openraft=error,rmcp=off,sled=info");
+        assert_eq!(filter("WARN").unwrap(), "WARN,openraft=error,rmcp=off");
         let list = "info,mcp_v8_supervisor::observe=debug";
-        assert_eq!(filter(list).unwrap(), format!("{list},openraft=error"));
-        for named in ["debug,openraft=warn,rmcp=debug,sled=off", "off,openraft::core=info"] {
+        assert_eq!(filter(list).unwrap(), format!("{list},openraft=error,rmcp=off"));
+        for named in ["debug,openraft=warn,rmcp=debug,sled=off", "off,openraft::core=info,rmcp=off"]
+        {
             assert_eq!(filter(named).unwrap(), named);
         }
         for bad in ["", "loud", "info,verbose", "a=loud", "debug,"] {
