@@ -235,9 +235,9 @@ pub const SERVICE_STATUS_BYTES_MAX: usize = 1024;
 pub const STOP_LATE_MAX: Duration = Duration::from_secs(15);
 
 /// How long a connection that has begun when its port is about to close may take to be there: longer
-/// than a packet and its answer are on their way between a proxy and its servers. Whoever begins one
-/// meanwhile is kept waiting for longer than that.
-pub const HANDSHAKE_MAX: Duration = Duration::from_millis(20);
+/// than a packet and its answer are on their way between a proxy and its servers, also where the machine
+/// is busy. Whoever begins one meanwhile is kept waiting for longer than that.
+pub const HANDSHAKE_MAX: Duration = Duration::from_millis(100);
 
 /// How long scripts that were told to stop may take to end before they are left behind.
 pub const STOP_MAX: Duration = Duration::from_secs(2);

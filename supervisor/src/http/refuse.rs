@@ -107,7 +107,7 @@ mod tests {
     /// As many as possible at the very moment: each is either taken or refused.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn nobody_is_lost_in_the_moment_of_closing() {
-        for _ in 0..20 {
+        for _ in 0..10 {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let clients = (0..4).map(|_| {
