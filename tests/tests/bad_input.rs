@@ -156,7 +156,7 @@ const CASES: &[Case] = &[
 
 #[tokio::test]
 async fn every_bad_script_has_its_typed_error_in_time_and_harms_nobody() {
-    let server = Server::start(&["--execution-timeout=2", "--heap-memory-max=64"]).await;
+    let server = Server::start(&["--execution-timeout=4", "--heap-memory-max=64"]).await;
     for Case { code, kind, message } in CASES {
         let begun = Instant::now();
         let answer = server.run(code).await;
