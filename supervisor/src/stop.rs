@@ -12,12 +12,14 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::SharedApp;
-use crate::limits::{ANSWERS_MAX, CONNECTION_DRAIN_MAX, NOT_READY_MIN};
+use crate::limits::{
+    ANSWERS_MAX, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, LAST_REQUEST_MAX, NOT_READY_MIN,
+};
 
 /// What a stop has to do with.
 #[derive(Debug)]
@@ -64,6 +66,11 @@ impl Stop {
             executions.drain(self.drain).await;
         }
         self.closing.cancel();
+        if !self.listeners.is_empty() {
+            // Whoever has connected by now is still taken, and still heard: what they ask is among what
+            // is waited for.
+            sleep(HANDSHAKE_MAX + LAST_REQUEST_MAX).await;
+        }
         self.in_flight.close();
         // Alone there is nothing left to wait for but the sending.
         let patience = if others { ANSWERS_MAX } else { CONNECTION_DRAIN_MAX };
