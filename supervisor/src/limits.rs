@@ -304,15 +304,25 @@ pub const MCP_SESSIONS_SWEPT: Duration = Duration::from_secs(10);
 /// How often the cluster is told which sessions of MCP clients are used.
 pub const MCP_SESSION_USE_NOTED: Duration = Duration::from_secs(15 * 60);
 
-/// Notifications of cancelled requests that other nodes have told of and that wait; one more is lost,
-/// as a notification may be.
+/// Notifications of cancelled requests that other nodes have told of and that wait; who tells of one more
+/// waits as well.
 pub const CANCELLED_WAITING_MAX: usize = 256;
 
 /// Bytes of the reason for which a client cancels a request that other nodes are told.
 pub const CANCELLED_REASON_BYTES_MAX: usize = 512;
 
-/// How long another node has to take that a request is cancelled.
-pub const CANCELLED_TOLD_MAX: Duration = Duration::from_secs(5);
+/// How long other nodes are told that a request is cancelled, until they have heeded it.
+pub const OTHERS_TOLD_MAX: Duration = Duration::from_secs(5);
+
+/// How long the end of an MCP session may take to be known at every node before it is answered.
+pub const SESSION_END_SEEN_MAX: Duration = Duration::from_secs(1);
+
+/// How long the cluster is asked to stop an execution whose caller has gone, while it has no majority:
+/// by then its time is over.
+pub const CANCEL_TRIED_MAX: Duration = Duration::from_secs(EXECUTION_TIMEOUT_SECS_MAX);
+
+/// How long a server that stops waits until what was cancelled is cancelled in the cluster.
+pub const CANCELS_MAX: Duration = Duration::from_secs(5);
 
 /// Messages waiting in one direction of an SSE session, and requests of one that have no answer yet.
 pub const SSE_QUEUE_DEPTH_MAX: usize = 64;

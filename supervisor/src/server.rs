@@ -275,7 +275,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         node.handle().spawn(serve(listener, entrance, router, node.stopping()));
     }
     if let Some(listener) = http_listener {
-        let router = mcp::http::router(Arc::clone(&app), stop.clone());
+        let router = mcp::http::router(Arc::clone(&app), stop.clone(), in_flight.clone());
         say_listening(&listener, tls.is_some(), "/mcp");
         let router = http::router(Arc::clone(&app), guard.clone(), in_flight.clone(), router);
         spawn_serving(&listeners, listener, tls.clone(), router, closing.clone());

@@ -80,6 +80,8 @@ impl Stop {
             let _ = timeout(CONNECTION_DRAIN_MAX, self.in_flight.wait()).await;
         }
         self.streams.cancel();
+        // The last calls to end are those that were cancelled, and nobody else knows of that yet.
+        executions.cancelled().await;
     }
 
     /// Ends the rest: connections, processes, the node.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mcp_v8_tests::cluster::{Cluster, ip};
+use mcp_v8_tests::cluster::{Cluster, ip, name};
 use mcp_v8_tests::until;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -164,18 +164,18 @@ async fn p6_a_request_is_cancelled_through_any_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ended_at_one_node_has_ended_at_all() {
     let cluster = Cluster::start(3).await;
-    let session = begun(&cluster, 1).await;
-    for (id, node) in (10..).zip(ALL) {
-        assert_eq!(run(&cluster, node, &session, id).await, "42");
-    }
-    let ended = send(&cluster, Method::DELETE, 2, Some(&session), None).await;
-    assert_eq!(ended.status, 204, "{ended:?}");
-    for node in ALL {
-        until(&format!("the session to be gone at node {node}"), || async {
-            let answer = post(&cluster, node, &session, run_js(20, "1")).await;
-            (answer.status == 404).then_some(())
-        })
-        .await;
+    for ends_at in ALL.into_iter().cycle().take(9) {
+        let session = begun(&cluster, 1).await;
+        for (id, node) in (10..).zip(ALL) {
+            assert_eq!(run(&cluster, node, &session, id).await, "42");
+        }
+        let ended = send(&cluster, Method::DELETE, ends_at, Some(&session), None).await;
+        assert_eq!(ended.status, 204, "{ended:?}");
+        // At once, wherever it is asked for.
+        let asked = ALL.map(|node| post(&cluster, node, &session, run_js(20, "1")));
+        for answer in join_all(asked).await {
+            assert_eq!(answer.status, 404, "ended at node {ends_at}: {answer:?}");
+        }
     }
     for unknown in ["unknown", &"x".repeat(4096)] {
         let answer = post(&cluster, 1, unknown, run_js(21, "1")).await;
@@ -210,4 +210,48 @@ async fn p10_without_a_majority_no_session_begins_and_that_is_said() {
     cluster.ready(&ALL).await;
     assert_eq!(run(&cluster, others[0], &session, 50).await, "42");
     assert_eq!(run(&cluster, leader, &of_another, 51).await, "42");
+}
+
+/// P6: what is cancelled while the node that has the call stops, as the last that it waits for, is
+/// cancelled.
+#[tokio::test(flavor = "multi_thread")]
+async fn p6_a_cancel_is_not_lost_with_the_node_that_stops() {
+    let cluster = Cluster::start_with(3, &["--drain-timeout=1"]).await;
+    for (id, stops) in (70..).zip(ALL) {
+        let others = cluster.all_but(&[stops]);
+        let session = begun(&cluster, stops).await;
+        let running = post(&cluster, stops, &session, run_js(id, "for (;;);"));
+        let cancelling = async {
+            let running = until("the script to run", || async {
+                let list = cluster.get(others[0], "/api/executions").await.ok()?.body;
+                let executions = list["executions"].as_array()?.clone();
+                executions.into_iter().find(|execution| execution["status"] == "running")
+            })
+            .await;
+            let execution = running["execution_id"].as_str().expect("it has an id").to_owned();
+            cluster.sigterm(stops);
+            until("another node to have the script", || async {
+                let path = format!("/api/executions/{execution}");
+                let execution = cluster.get(others[0], &path).await.ok()?.body;
+                (execution["node"] != name(stops)).then_some(())
+            })
+            .await;
+            let params = json!({ "requestId": id });
+            let cancelled =
+                json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
+            let accepted = post(&cluster, others[1], &session, cancelled).await;
+            assert_eq!(accepted.status, 202, "{accepted:?}");
+            let ended = cluster.ended(others[0], &execution, Duration::from_secs(10)).await;
+            assert_eq!(ended["status"], "cancelled", "{ended}");
+        };
+        tokio::select! {
+            () = cancelling => {}
+            () = async { running.await; std::future::pending::<()>().await } => {}
+        }
+        let status = cluster.exited(stops, Duration::from_secs(20)).await;
+        assert_eq!(status.code(), Some(0));
+        cluster.up(stops).await;
+        cluster.agreed(&ALL).await;
+        cluster.ready(&ALL).await;
+    }
 }

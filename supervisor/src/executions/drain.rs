@@ -15,9 +15,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::ledger::Ledger;
 use super::{Executions, StopCause, ledger};
-use crate::limits::STOP_MAX;
+use crate::limits::{CANCELS_MAX, STOP_MAX};
 
 /// Where a drain on request stands, of a server that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,11 +90,11 @@ impl Executions {
             self.shared.draining.store(true, Ordering::SeqCst);
         }
         tokio::select! {
-            idle = tokio::time::timeout(patience, self.idle()) => if idle.is_ok() { return },
+            idle = timeout(patience, self.idle()) => if idle.is_ok() { return },
             () = ledger::give_waiting(&self.shared) => {}
         }
         // Whatever this does not reach is stopped.
-        let _ = tokio::time::timeout(STOP_MAX, ledger::give_running(&self.shared)).await;
+        let _ = timeout(STOP_MAX, ledger::give_running(&self.shared)).await;
         let rows = self.shared.registry.lock().all();
         for row in rows {
             // What another node has got is not ours to end.
@@ -102,13 +104,25 @@ impl Executions {
             }
         }
         // They end within the kill grace; a stop must not hang on one that does not.
-        let _ = tokio::time::timeout(STOP_MAX, self.idle()).await;
+        let _ = timeout(STOP_MAX, self.idle()).await;
     }
 
     async fn idle(&self) {
         let mut active = self.shared.active.subscribe();
         // The sender lives as long as `self`.
         let _ = active.wait_for(|active| *active == 0).await;
+    }
+
+    /// Returns once every execution whose call was given up is cancelled, after [`CANCELS_MAX`] at the
+    /// latest. To be called when there are no calls any more.
+    pub async fn cancelled(&self) {
+        self.shared.cancels.close();
+        if timeout(CANCELS_MAX, self.shared.cancels.wait()).await.is_err() {
+            tracing::error!(
+                cancels = self.shared.cancels.len(),
+                "not everything that was cancelled has ended"
+            );
+        }
     }
 
     /// Lets nobody wait for an execution any more: they hear where it stands.

@@ -37,14 +37,15 @@ use mcp_v8_cluster::node::Node;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 pub use self::console::Page;
 pub use self::drain::Drained;
 pub use self::execution::{Execution, Outcome, PageBy, StopCause};
+pub use self::ledger::{CancelledElsewhere, RequestCancelled, ms, time};
 use self::ledger::{Ledger, Step, Submission};
-pub use self::ledger::{RequestCancelled, ms, time};
 use self::model::{ExecutionList, Origin, QuarantineList, Status};
 use self::quarantine::{CodeHash, Quarantine};
 pub use self::quarantine::{LiftError, Refusal};
@@ -159,7 +160,9 @@ struct Shared {
     /// Executions that have not ended here.
     active: watch::Sender<usize>,
     /// Who wants to hear of requests that were cancelled at other nodes.
-    cancelled_elsewhere: OnceLock<mpsc::Sender<RequestCancelled>>,
+    cancelled_elsewhere: OnceLock<mpsc::Sender<CancelledElsewhere>>,
+    /// Calls whose end cancels their execution, and cancels that are not committed yet.
+    cancels: TaskTracker,
 }
 
 impl Executions {
@@ -188,21 +191,30 @@ impl Executions {
             hurry: CancellationToken::new(),
             active: watch::Sender::new(0),
             cancelled_elsewhere: OnceLock::new(),
+            cancels: TaskTracker::new(),
         });
         tokio::spawn(dispatch::dispatch(Arc::clone(&shared)));
         ledger::attach(&shared);
         Self { shared }
     }
 
-    /// Tells all other nodes of a client's request that was cancelled at this one. Returns at once.
-    pub fn tell_cancelled(&self, cancelled: &RequestCancelled) {
+    /// Tells all other nodes of a client's request that was cancelled at this one.
+    pub async fn tell_cancelled(&self, cancelled: RequestCancelled) {
         if let Some(ledger) = &self.shared.ledger {
-            ledger::tell_cancelled(ledger, cancelled);
+            ledger::tell_cancelled(ledger, cancelled).await;
+        }
+    }
+
+    /// Returns once all other nodes that are reached have applied an entry of the log, shortly at the
+    /// latest.
+    pub async fn applied_elsewhere(&self, index: u64) {
+        if let Some(ledger) = &self.shared.ledger {
+            ledger::applied_elsewhere(ledger, index).await;
         }
     }
 
     /// Requests that were cancelled at other nodes, for the first who asks.
-    pub fn cancelled_elsewhere(&self) -> Option<mpsc::Receiver<RequestCancelled>> {
+    pub fn cancelled_elsewhere(&self) -> Option<mpsc::Receiver<CancelledElsewhere>> {
         let (told, cancelled) = mpsc::channel(CANCELLED_WAITING_MAX);
         self.shared.cancelled_elsewhere.set(told).is_ok().then_some(cancelled)
     }
@@ -420,8 +432,7 @@ impl Executions {
     pub fn stop(&self, execution: &Arc<Execution>, cause: StopCause) -> Result<(), Status> {
         if self.shared.ledger.is_some() && !execution.runs_here() {
             // It runs on another node, and whoever watches it from here has only gone away.
-            let (shared, id) = (Arc::clone(&self.shared), execution.id());
-            tokio::spawn(async move { ledger::cancel(&shared, id).await });
+            ledger::cancel_for_sure(&self.shared, execution.id());
             return Ok(());
         }
         execution.request_stop(cause)?;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
 use super::Executions;
 use super::execution::{Execution, StopCause};
 use super::submit::{SubmitError, check_range};
@@ -60,12 +62,15 @@ impl Wait {
 #[derive(Debug)]
 pub struct CancelOnDrop {
     armed: Option<(Executions, Arc<Execution>)>,
+    /// Has a server that stops wait for what becomes of it.
+    _held: TaskTrackerToken,
 }
 
 impl CancelOnDrop {
     /// An armed guard.
     pub fn new(executions: &Executions, execution: &Arc<Execution>) -> Self {
-        Self { armed: Some((executions.clone(), Arc::clone(execution))) }
+        let _held = executions.shared.cancels.token();
+        Self { armed: Some((executions.clone(), Arc::clone(execution))), _held }
     }
 
     /// Lets the execution be.

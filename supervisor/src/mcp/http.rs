@@ -11,7 +11,9 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::cancelled::Unfinished;
 use super::sessions::{Sessions, id_of, name_none};
 use super::{Handler, cancelled};
 use crate::access::Caller;
@@ -23,8 +25,8 @@ use crate::limits::{BODY_BYTES_MAX, LIBRARY_ERROR_BYTES_MAX, MCP_SESSION_IDLE_MA
 /// Later revisions have no sessions.
 const LAST_REVISION_WITH_SESSIONS: &str = "2025-11-25";
 
-/// The routes. `stop` ends open streams.
-pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
+/// The routes. `stop` ends open streams; `in_flight` counts requests until they are dealt with.
+pub fn router(app: SharedApp, stop: CancellationToken, in_flight: TaskTracker) -> Router {
     // Hosts and origins are checked by our own guard, for every route alike.
     let mut config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
@@ -37,7 +39,7 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
     let mut manager = LocalSessionManager::default();
     manager.session_config.keep_alive = Some(MCP_SESSION_IDLE_MAX);
     let manager = Arc::new(manager);
-    let sessions = Sessions::new(Arc::clone(&manager), node);
+    let sessions = Sessions::new(Arc::clone(&manager), node, executions.clone());
     config.session_store = sessions.store();
     tokio::spawn(sessions.clone().look_after(stop.clone()));
     if let Some(told) = told {
@@ -46,7 +48,7 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
     let service = StreamableHttpService::new(move || Ok(handler.clone()), manager, config);
     Router::new()
         .route_service("/mcp", service)
-        .layer(middleware::from_fn_with_state((sessions, executions), bound_sessions))
+        .layer(middleware::from_fn_with_state((sessions, executions, in_flight), bound_sessions))
         .layer(middleware::from_fn(mend_answers))
 }
 
@@ -54,7 +56,7 @@ pub fn router(app: SharedApp, stop: CancellationToken) -> Router {
 /// session its caller's: another's is answered as one that is not there, because none is asked for. A
 /// request without a session id and of a revision that has sessions can only be the beginning of one.
 async fn bound_sessions(
-    State((sessions, executions)): State<(Sessions, Executions)>,
+    State((sessions, executions, in_flight)): State<(Sessions, Executions, TaskTracker)>,
     Caller(by): Caller,
     mut request: Request,
     next: Next,
@@ -66,7 +68,9 @@ async fn bound_sessions(
     if let Some(id) = &session {
         let known = if ends { sessions.end(by, id).await } else { sessions.asked(by, id).await };
         match known {
-            Ok(true) => {}
+            Ok(true) => {
+                request.extensions_mut().insert(Unfinished::among(&in_flight));
+            }
             Ok(false) => name_none(request.headers_mut()),
             Err(problem) => return unavailable(&problem),
         }

@@ -89,9 +89,11 @@ impl ServerHandler for Mcp {
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
-        context: RequestContext<RoleServer>,
+        mut context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let by = self.caller(&context.extensions)?;
+        // Its client may go away, and then nobody waits for the end of this.
+        cancelled::answered(&mut context.extensions);
         let arguments = request.arguments.unwrap_or_default();
         observed::call(&self.app, by, &request.name, arguments, context).await
     }
@@ -144,7 +146,7 @@ impl ServerHandler for Mcp {
         cancelled: CancelledNotificationParam,
         context: NotificationContext<RoleServer>,
     ) {
-        cancelled::tell_others(&self.app, cancelled, &context.extensions);
+        cancelled::tell_others(&self.app, cancelled, context.extensions);
     }
 
     async fn on_initialized(&self, _: NotificationContext<RoleServer>) {

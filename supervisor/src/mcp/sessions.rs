@@ -4,7 +4,8 @@
 //! * A session is in the replicated state before its client has its id. A node that gets a request of a
 //!   session it does not have reads that, as of now, and goes on with it.
 //! * A session that was ended at any node, or was not used for a day, is found nowhere (404): its client
-//!   opens another, as the specification has it.
+//!   opens another, as the specification has it. When the end is answered, every node that is reached
+//!   within a second knows.
 //! * A session is its caller's. Another's is not there.
 //! * What cannot be kept, or ended, is said (503); a session that other nodes do not know is not
 //!   begun.
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::access::Principal;
+use crate::executions::Executions;
 use crate::limits::{
     MCP_SESSION_USE_NOTED, MCP_SESSIONS_MAX, MCP_SESSIONS_PER_PRINCIPAL_MAX, MCP_SESSIONS_SWEPT,
 };
@@ -77,8 +79,12 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// Kept in the replicated state, where there is one.
-    pub(super) fn new(manager: Arc<LocalSessionManager>, node: Option<Node>) -> Self {
-        let kept = node.map(|node| Arc::new(Kept { node }));
+    pub(super) fn new(
+        manager: Arc<LocalSessionManager>,
+        node: Option<Node>,
+        executions: Executions,
+    ) -> Self {
+        let kept = node.map(|node| Arc::new(Kept { node, executions }));
         Self { manager, at: Arc::default(), kept }
     }
 
@@ -147,7 +153,9 @@ impl Sessions {
         }
         if kept.find(id)?.is_some() {
             let close = CloseMcpSession { session: id.to_owned() };
-            kept.commit(Command::CloseMcpSession(close)).await?;
+            let index = kept.commit(Command::CloseMcpSession(close)).await?;
+            // A node that has the session open goes by what it has applied.
+            kept.executions.applied_elsewhere(index).await;
         }
         Ok(true)
     }
@@ -225,6 +233,7 @@ impl Sessions {
 /// The sessions of the cluster.
 struct Kept {
     node: Node,
+    executions: Executions,
 }
 
 impl Kept {
@@ -243,10 +252,11 @@ impl Kept {
         }
     }
 
-    /// Commits a command; this node knows of it when this returns.
-    async fn commit(&self, command: Command) -> Result<(), String> {
+    /// Commits a command; this node knows of it when this returns. Returns the index of its entry.
+    async fn commit(&self, command: Command) -> Result<u64, String> {
         let proposed = self.node.propose(command).await.map_err(|error| error.to_string())?;
-        self.node.applied_to(proposed.index).await.map_err(|error| error.to_string())
+        self.node.applied_to(proposed.index).await.map_err(|error| error.to_string())?;
+        Ok(proposed.index)
     }
 
     async fn open(&self, id: &str, params: &InitializeRequestParams) -> Result<(), String> {
@@ -265,7 +275,7 @@ impl Kept {
             // Nobody's, rather than everybody's.
             Err(_) => return Err("its caller is not known".to_owned()),
         };
-        self.commit(command).await
+        self.commit(command).await.map(drop)
     }
 
     /// This node knows all that the cluster knew when this was called.

@@ -171,28 +171,22 @@ impl<C: Connector> Peer<C> {
     }
 
     async fn connected(&self) -> Result<Connection, CallError> {
-        loop {
-            // One connects, and others wait for it.
-            let Ok(mut present) = Arc::clone(&self.shared.connection).try_lock_owned() else {
-                if let Some(connection) = live(&*self.shared.connection.lock().await) {
-                    return Ok(connection);
-                }
-                continue;
-            };
-            if let Some(connection) = live(&present) {
-                return Ok(connection);
-            }
-            *present = None;
-            let shared = Arc::clone(&self.shared);
-            // It goes on when this call has no more time: the next one finds what has come of it.
-            let connecting = tokio::spawn(async move {
-                let connection = shared.connect().await?;
-                Ok(present.insert(connection).clone())
-            });
-            return connecting
-                .await
-                .unwrap_or_else(|_| Err(self.shared.unreachable("this node is stopping")));
+        // One connects, and others wait for it. The lock is fair: whoever has it must do what there is to do,
+        // because those who wait get it one after the other, and nobody who only tries.
+        let mut present = Arc::clone(&self.shared.connection).lock_owned().await;
+        if let Some(connection) = live(&present) {
+            return Ok(connection);
         }
+        *present = None;
+        let shared = Arc::clone(&self.shared);
+        // It goes on when this call has no more time: the next one finds what has come of it.
+        let connecting = tokio::spawn(async move {
+            let connection = shared.connect().await?;
+            Ok(present.insert(connection).clone())
+        });
+        connecting
+            .await
+            .unwrap_or_else(|_| Err(self.shared.unreachable("this node is stopping")))
     }
 }
 
@@ -296,4 +290,52 @@ async fn read_answers(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    /// Connects to nobody, after as many failures as it was told.
+    #[derive(Clone, Default)]
+    struct Dials {
+        fail: usize,
+        /// The other ends.
+        open: Arc<Mutex<Vec<DuplexStream>>>,
+        tried: Arc<AtomicU64>,
+    }
+
+    impl Connector for Dials {
+        async fn connect(&self, _: &str) -> io::Result<Connected> {
+            let before = self.tried.fetch_add(1, Ordering::Relaxed);
+            // By then all others wait.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if before < self.fail as u64 {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            let (ours, other) = duplex(64);
+            self.open.lock().push(other);
+            Ok((Box::new(ours), None))
+        }
+
+        fn failed(&self, _: &str, _: &io::Error) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_while_a_connection_fails_tries_the_next_one_at_once() {
+        let dials = Dials { fail: 2, ..Dials::default() };
+        let peer = Peer::new("node2:4000", dials.clone());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let connections = join_all((0..8).map(|_| peer.connection(deadline))).await;
+        let failed: Vec<_> = connections.iter().filter_map(|call| call.as_ref().err()).collect();
+        assert!(
+            matches!(failed[..], [CallError::Unreachable { .. }, CallError::Unreachable { .. }]),
+            "one for each connection that failed: {failed:?}"
+        );
+        assert_eq!(dials.tried.load(Ordering::Relaxed), 3);
+        assert!(Instant::now() < deadline);
+    }
 }

@@ -8,7 +8,7 @@ use mcp_v8_cluster::limits;
 
 use super::mirror::mirror;
 use super::text::{PutError, put};
-use super::{Ledger, kept, ms};
+use super::{Ledger, cancel_for_sure, kept, ms};
 use crate::executions::Shared;
 use crate::executions::execution::{Execution, Lease, Outcome, StopCause};
 use crate::executions::model::{ErrorDetail, ErrorKind, Status};
@@ -51,6 +51,10 @@ pub(in crate::executions) async fn complete(
         // Another attempt counts, or this node is at its end.
         _ => {
             tracing::debug!(execution_id = %id, attempt = lease.attempt, "an attempt does not count");
+            if execution.stop_cause() == Some(StopCause::Cancelled) {
+                // Whoever has it now has not heard.
+                cancel_for_sure(shared, id);
+            }
             shared.registry.lock().remove(execution);
             shared.active.send_modify(|active| *active -= 1);
             let (shared, execution) = (Arc::clone(shared), Arc::clone(execution));

@@ -1,11 +1,13 @@
 //! What anybody asks about executions, answered from the rows.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use mcp_v8_cluster::command::{self, Base, Command, PartKind, Reply};
 use mcp_v8_cluster::state::rows::ExecutionRow;
 use mcp_v8_cluster::state::{StateError, artifacts, executions as rows, sessions};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::mirror::follow;
@@ -19,7 +21,10 @@ use crate::executions::registry::Digest;
 use crate::executions::submit::SubmitError;
 use crate::executions::{LookupError, Shared};
 use crate::heaps::HeapId;
-use crate::limits::FIRST_LOOK_MAX;
+use crate::limits::{CANCEL_TRIED_MAX, FIRST_LOOK_MAX};
+
+/// The pause before a cancel is tried again.
+const CANCEL_PAUSE: Duration = Duration::from_millis(200);
 
 /// The execution that was accepted under this key, as far as this node knows.
 pub(in crate::executions) async fn find(
@@ -154,6 +159,22 @@ pub(in crate::executions) async fn cancel(
         // The caller sees how it ended.
         _ => Ok(()),
     }
+}
+
+/// Does it as often as it takes, in the background; a server that stops waits for it
+/// ([`Executions::cancelled`](crate::executions::Executions::cancelled)).
+pub(in crate::executions) fn cancel_for_sure(shared: &Arc<Shared>, id: Uuid) {
+    let asking = Arc::clone(shared);
+    shared.cancels.spawn(async move {
+        let deadline = Instant::now() + CANCEL_TRIED_MAX;
+        while let Err(LookupError::Unavailable(problem)) = cancel(&asking, id).await {
+            if Instant::now() >= deadline {
+                tracing::error!(execution_id = %id, problem, "is not cancelled, though its caller has gone");
+                return;
+            }
+            sleep(CANCEL_PAUSE).await;
+        }
+    });
 }
 
 /// Where an execution comes from, as far as that is kept.

@@ -10,34 +10,16 @@ use uuid::Uuid;
 
 use super::Ledger;
 use super::lookup::restore;
+use super::told::Call;
 use crate::executions::Shared;
 use crate::executions::execution::Execution;
 use crate::executions::model::{ErrorDetail, ErrorKind};
-use crate::limits::{CANCELLED_TOLD_MAX, FOLLOW_WAIT, PAGE_BYTES_MAX};
+use crate::limits::{FOLLOW_WAIT, PAGE_BYTES_MAX};
 use crate::observe::CalledFor;
 
 /// Waits for the end of an execution whose outcome another attempt gives.
 pub(super) async fn mirror(shared: &Arc<Shared>, execution: &Arc<Execution>) {
     follow(shared, execution.id(), Arc::downgrade(execution), None).await;
-}
-
-/// What nodes ask each other about executions.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Call {
-    /// Console text from byte `from` on, once there is some, or the attempt is over.
-    Output {
-        /// The execution.
-        id: Uuid,
-        /// The first byte.
-        from: u64,
-        /// Whether to wait for some.
-        wait: bool,
-        /// The request that has asked for the execution, if that was at the node that calls.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        called_for: Option<CalledFor>,
-    },
-    /// A client has cancelled a request, at the node that calls.
-    Cancelled(RequestCancelled),
 }
 
 /// Answer to [`Call::Output`].
@@ -150,31 +132,6 @@ async fn wait_for_change_of(
         if !ledger.row(id).is_ok_and(|now| now.as_ref() == Some(row)) {
             return;
         }
-    }
-}
-
-/// A client's request that is not to be answered any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestCancelled {
-    /// The MCP session.
-    pub session: String,
-    /// The id of the request, as JSON-RPC has it: a number or a text.
-    pub request: serde_json::Value,
-    /// Why.
-    pub reason: String,
-}
-
-/// Tells all other nodes of a request that was cancelled here. Returns at once.
-pub(in crate::executions) fn tell_cancelled(ledger: &Ledger, cancelled: &RequestCancelled) {
-    // A struct of texts and a JSON value.
-    let body = serde_json::to_vec(&Call::Cancelled(cancelled.clone())).unwrap_or_default();
-    for peer in ledger.node.peers() {
-        let (node, body) = (ledger.node.clone(), body.clone());
-        tokio::spawn(async move {
-            if let Err(error) = node.call(peer.name(), body, CANCELLED_TOLD_MAX).await {
-                tracing::warn!(node = peer.name(), %error, "is not told of a cancelled request");
-            }
-        });
     }
 }
 

@@ -17,6 +17,7 @@ mod mirror;
 mod quarantine;
 mod submit;
 mod text;
+mod told;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
@@ -34,11 +35,11 @@ use uuid::Uuid;
 
 pub(super) use self::complete::complete;
 pub(super) use self::handover::{give_running, give_waiting};
-pub(super) use self::lookup::{cancel, find, get, list, origin};
-pub use self::mirror::RequestCancelled;
-pub(super) use self::mirror::tell_cancelled;
+pub(super) use self::lookup::{cancel, cancel_for_sure, find, get, list, origin};
 pub(super) use self::quarantine::{died, lift};
 pub(super) use self::submit::{Step, Submission, submit};
+pub use self::told::{CancelledElsewhere, RequestCancelled};
+pub(super) use self::told::{applied_elsewhere, tell_cancelled};
 pub(super) use self::watch::attach;
 use super::Shared;
 use super::execution::{Execution, StopCause};

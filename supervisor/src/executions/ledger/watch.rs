@@ -12,8 +12,9 @@ use mcp_v8_cluster::state::{Change, executions as rows, sessions};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::mirror::{Call, output};
+use super::mirror::output;
 use super::quarantine::refresh;
+use super::told::{self, Call};
 use super::{Ledger, abandon, begin, time};
 use crate::executions::execution::{Execution, Lease, StopCause};
 use crate::executions::queue::Queued;
@@ -242,10 +243,12 @@ impl Application for Watcher {
                         serde_json::to_vec(&output).unwrap_or_default()
                     }
                     Call::Cancelled(cancelled) => {
-                        if let Some(told) = shared.cancelled_elsewhere.get() {
-                            // A notification may be lost.
-                            let _ = told.try_send(cancelled);
-                        }
+                        told::cancelled(&shared, cancelled).await;
+                        Vec::new()
+                    }
+                    Call::Applied { index } => {
+                        let Some(ledger) = &shared.ledger else { return Vec::new() };
+                        told::applied(ledger, index).await;
                         Vec::new()
                     }
                 }

@@ -21,7 +21,7 @@ use super::{cut_with_notice, define, fits, message_bytes, parse, refuse, result,
 use crate::access::Principal;
 use crate::app::App;
 use crate::executions::model::{RunResult, Status};
-use crate::executions::{CancelOnDrop, Execution, Submit, Wait};
+use crate::executions::{CancelOnDrop, Execution, StopCause, Submit, Wait};
 use crate::limits::{
     CODE_BYTES_MAX, MCP_MESSAGE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_END_MAX, PROGRESS_PAUSE,
     WAIT_SECS_DEFAULT,
@@ -148,7 +148,8 @@ pub(super) async fn call(
         // which. One with a key goes on either way; cancel_execution stops it.
         () = context.ct.cancelled() => {
             if !keyed {
-                let _ = app.executions.cancel(by, &execution.id().to_string()).await;
+                // One that has ended needs no cancelling.
+                let _ = app.executions.stop(&execution, StopCause::Cancelled);
             }
         }
         () = wait.bound(&app.executions, following) => {}
