@@ -34,16 +34,19 @@ impl Answer {
     }
 }
 
-/// A request at a node.
-async fn send(
-    cluster: &Cluster,
+fn client() -> Client {
+    Client::builder().no_proxy().build().unwrap()
+}
+
+/// A request to a node.
+fn request(
+    client: &Client,
     method: Method,
     node: usize,
     session: Option<&str>,
     message: Option<Value>,
-) -> Answer {
-    let client = Client::builder().no_proxy().build().unwrap();
-    let request: RequestBuilder = client
+) -> RequestBuilder {
+    let request = client
         .request(method, format!("http://{}:3000/mcp", ip(node)))
         .timeout(ANSWER_MAX)
         .header("accept", "application/json, text/event-stream");
@@ -53,16 +56,26 @@ async fn send(
         }
         None => request,
     };
-    let request = message.into_iter().fold(request, |request, message| request.json(&message));
-    cluster
-        .in_hub(async move {
-            let response = request.send().await.unwrap();
-            let header = response.headers().get("mcp-session-id");
-            let session = header.map(|id| id.to_str().unwrap().to_owned());
-            let status = response.status().as_u16();
-            Answer { status, session, body: response.text().await.unwrap() }
-        })
-        .await
+    message.into_iter().fold(request, |request, message| request.json(&message))
+}
+
+async fn answered(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let header = response.headers().get("mcp-session-id");
+    let session = header.map(|id| id.to_str().unwrap().to_owned());
+    let status = response.status().as_u16();
+    Answer { status, session, body: response.text().await.unwrap() }
+}
+
+/// Sends a request to a node, over a connection of its own.
+async fn send(
+    cluster: &Cluster,
+    method: Method,
+    node: usize,
+    session: Option<&str>,
+    message: Option<Value>,
+) -> Answer {
+    cluster.in_hub(answered(request(&client(), method, node, session, message))).await
 }
 
 async fn post(cluster: &Cluster, node: usize, session: &str, message: Value) -> Answer {
@@ -164,16 +177,28 @@ async fn p6_a_request_is_cancelled_through_any_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ended_at_one_node_has_ended_at_all() {
     let cluster = Cluster::start(3).await;
-    for ends_at in ALL.into_iter().cycle().take(9) {
+    let client = client();
+    for ends_at in ALL.into_iter().cycle().take(30) {
         let session = begun(&cluster, 1).await;
-        for (id, node) in (10..).zip(ALL) {
-            assert_eq!(run(&cluster, node, &session, id).await, "42");
+        let pinging = json!({ "jsonrpc": "2.0", "id": 10, "method": "ping" });
+        let ping =
+            |node| request(&client, Method::POST, node, Some(&session), Some(pinging.clone()));
+        // Over connections that are open by then.
+        let open = ALL.map(|node| cluster.in_hub(answered(ping(node))));
+        for answer in join_all(open).await {
+            assert_eq!(answer.status, 200, "{answer:?}");
         }
-        let ended = send(&cluster, Method::DELETE, ends_at, Some(&session), None).await;
+        let ending = request(&client, Method::DELETE, ends_at, Some(&session), None);
+        let asked = ALL.map(ping);
+        let (ended, asked) = cluster
+            .in_hub(async {
+                let ended = answered(ending).await;
+                (ended, join_all(asked.map(answered)).await)
+            })
+            .await;
         assert_eq!(ended.status, 204, "{ended:?}");
         // At once, wherever it is asked for.
-        let asked = ALL.map(|node| post(&cluster, node, &session, run_js(20, "1")));
-        for answer in join_all(asked).await {
+        for answer in asked {
             assert_eq!(answer.status, 404, "ended at node {ends_at}: {answer:?}");
         }
     }

@@ -184,9 +184,7 @@ impl<C: Connector> Peer<C> {
             let connection = shared.connect().await?;
             Ok(present.insert(connection).clone())
         });
-        connecting
-            .await
-            .unwrap_or_else(|_| Err(self.shared.unreachable("this node is stopping")))
+        connecting.await.unwrap_or_else(|_| Err(self.shared.unreachable("this node is stopping")))
     }
 }
 
@@ -324,7 +322,8 @@ mod tests {
         fn failed(&self, _: &str, _: &io::Error) {}
     }
 
-    #[tokio::test(start_paused = true)]
+    // Where time does not pass by itself, those who only pass the lock on would do so for ever.
+    #[tokio::test]
     async fn whoever_waits_while_a_connection_fails_tries_the_next_one_at_once() {
         let dials = Dials { fail: 2, ..Dials::default() };
         let peer = Peer::new("node2:4000", dials.clone());
