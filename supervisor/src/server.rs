@@ -181,6 +181,10 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let http_listener = listen(&args.bind_host, http_port, "--http-port").await?;
     let sse_listener = listen(&args.bind_host, sse_port, "--sse-port").await?;
 
+    let tls = match (&args.access.tls_cert, &args.access.tls_key) {
+        (Some(cert), Some(key)) => Some(Tls::start(cert.clone(), key.clone()).await?),
+        _ => None,
+    };
     let cluster_listener = listen(&args.bind_host, args.cluster_port, "--cluster-port").await?;
     let mut keeps = args.keeps_state();
     let ports = [http_listener.as_ref(), sse_listener.as_ref()];
@@ -191,7 +195,7 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
         service.waits_for("room on the disk of its store");
         let store = args.node().path;
         tokio::select! {
-            room = waiting::for_room(&store, &clients, served) => match room {
+            room = waiting::for_room(&store, &clients, tls.as_ref(), served) => match room {
                 // As for a database that another server has.
                 Err(WaitError::Full(reason)) if args.is_plain_stdio() => {
                     tracing::warn!("{reason}. This server keeps nothing on disk, as with --stateless");
@@ -209,10 +213,6 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     let access = match settings {
         Some(settings) => Access::start(settings).await.map_err(ServeError::Access)?,
         None => Access::everybody(),
-    };
-    let tls = match (&args.access.tls_cert, &args.access.tls_key) {
-        (Some(cert), Some(key)) => Some(Tls::start(cert.clone(), key.clone()).await?),
-        _ => None,
     };
     let (heaps_path, heaps_flag) = args.heaps_path();
     if keeps {

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::serve::{Anybody, serve_for_now};
+use crate::http::tls::Tls;
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,10 +44,11 @@ pub enum WaitError {
 }
 
 /// Returns once the store at `path` can be opened. `clients` are the ports for clients; `served` is
-/// whether there is any port.
+/// whether there is any port. Clients that are to come over TLS do so now as well.
 pub async fn for_room(
     path: &Path,
     clients: &[&TcpListener],
+    tls: Option<&Tls>,
     served: bool,
 ) -> Result<(), WaitError> {
     let look = async || {
@@ -62,8 +64,11 @@ pub async fn for_room(
     let stop = CancellationToken::new();
     let _stopping = stop.clone().drop_guard();
     for listener in clients {
-        let router = router(reason.clone());
-        tokio::spawn(serve_for_now(copy(listener)?, Anybody, router, stop.clone()));
+        let (listener, router, stop) = (copy(listener)?, router(reason.clone()), stop.clone());
+        match tls {
+            Some(tls) => tokio::spawn(serve_for_now(listener, tls.clone(), router, stop)),
+            None => tokio::spawn(serve_for_now(listener, Anybody, router, stop)),
+        };
     }
     let mut looks = 0;
     loop {

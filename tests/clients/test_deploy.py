@@ -148,6 +148,7 @@ def test_systemd_finds_no_fault_in_the_units(installed, tmp_path, unit):
     for name in ("mcp-v8.service", "mcp-v8@.service"):
         text = (folder / name).read_text()
         assert "@PREFIX@" not in text
+        assert (installed / setting(text, "Documentation").removeprefix("file:/")).is_file()
         (tmp_path / name).write_text(text.replace("/usr/local/bin/", f"{installed}/usr/local/bin/"))
     shutil.copy(tmp_path / "mcp-v8@.service", tmp_path / "mcp-v8@node1.service")
     said = succeeds("systemd-analyze", "verify", "--man=no", tmp_path / unit)

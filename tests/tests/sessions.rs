@@ -420,3 +420,21 @@ async fn the_command_line_shows_moves_and_forgets_sessions() {
         assert_eq!(code, Some(2), "{words:?}: {err}");
     }
 }
+
+/// Whether V8 is told to keep a heap or not, and whatever heap it is given.
+#[tokio::test(flavor = "multi_thread")]
+async fn scripts_run_at_both_bounds_of_their_heap_and_between() {
+    use mcp_v8_supervisor::limits::{HEAP_MB_MAX, HEAP_MB_MIN};
+    let server = Server::start(&[]).await;
+    for heap_mb in [HEAP_MB_MIN, 2047, 2048, 2049, HEAP_MB_MAX] {
+        for session in [None, Some("s")] {
+            let code =
+                format!("let s = 0; for (let i = 0; i < 1e5; i++) s += i % 7; s + {heap_mb}");
+            let request =
+                json!({ "code": code, "session": session, "heap_memory_max_mb": heap_mb });
+            let answer = server.run_with(request).await;
+            let sum = (0..100_000_u64).map(|i| i % 7).sum::<u64>() + heap_mb;
+            assert_eq!(answer["result"], sum.to_string(), "{heap_mb} MiB, {session:?}: {answer}");
+        }
+    }
+}

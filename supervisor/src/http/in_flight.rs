@@ -14,6 +14,7 @@ use axum::response::Response;
 use http_body_util::BodyExt;
 use tokio_util::task::TaskTracker;
 
+use super::observed;
 use crate::app::SharedApp;
 
 /// What the middleware needs.
@@ -25,17 +26,22 @@ pub struct InFlight {
     pub requests: TaskTracker,
 }
 
+/// Whether an answer is a stream of events.
+pub(super) fn is_events(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
 /// Counts every request until its answer has been sent or its client has gone.
 pub async fn track(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
     let token = in_flight.requests.token();
-    let get = request.method() == Method::GET;
+    // Of other routes that type is what a script has called its artifact.
+    let may_stay = request.method() == Method::GET && observed::MCP.contains(&request.uri().path());
     let mut response = next.run(request).await;
     if in_flight.app.executions.closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    let events = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    if get && events {
+    if may_stay && is_events(&response) {
         return response;
     }
     response.map(|body| {

@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 use opentelemetry::trace::SpanKind;
 use tracing::Instrument;
 
+use super::in_flight;
 use crate::metrics;
 use crate::observe::Origin;
 use crate::observe::limit::Limit;
@@ -31,7 +32,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PROBES: [&str; 4] = ["/livez", "/readyz", "/metrics", "/raft/status"];
 
 /// Routes of MCP: what answers them may outlive the request, and knows its ids by itself.
-const MCP: [&str; 3] = ["/mcp", "/sse", "/message"];
+pub(super) const MCP: [&str; 3] = ["/mcp", "/sse", "/message"];
 
 /// What is known of a request when it ends.
 #[derive(Debug)]
@@ -82,9 +83,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     watched.status = Some(response.status());
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    watched.is_stream =
-        is_get && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    watched.is_stream = is_get && is_mcp && in_flight::is_events(&response);
     if watched.is_stream {
         return response;
     }

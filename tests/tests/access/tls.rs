@@ -78,10 +78,19 @@ impl Drop for Started {
 }
 
 async fn started(authority: &Authority) -> Started {
+    started_by(&[], authority, &["--stateless"]).await
+}
+
+/// The same, by a program that becomes the server.
+async fn started_by(launcher: &[&str], authority: &Authority, flags: &[&str]) -> Started {
     let state = tempfile::tempdir().unwrap();
     let ports = [free_port(), free_port()];
-    let child = Command::new(mcp_v8_tests::binary("mcp-v8"))
-        .args(["--stateless", "--bind-host=127.0.0.1"])
+    let program = mcp_v8_tests::binary("mcp-v8");
+    let words = [launcher, &[program.to_str().unwrap()]].concat();
+    let child = Command::new(words[0])
+        .args(&words[1..])
+        .arg("--bind-host=127.0.0.1")
+        .args(flags)
         .args([format!("--http-port={}", ports[0]), format!("--sse-port={}", ports[1])])
         .arg(format!("--session-db-path={}", state.path().display()))
         .args(authority.flags())
@@ -128,6 +137,24 @@ async fn curl_runs_a_script_over_tls_and_a_certificate_that_is_replaced_is_taken
     assert!(curl(&ca, "v8.example", server.ports[0], &["--data", "1"]).status.success());
     authority.sign("other.example");
     until("the other certificate", || async { other().status.success().then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_waits_for_room_on_its_disk_says_so_over_tls_only() {
+    let authority = Authority::new();
+    authority.sign("v8.example");
+    let full = "for word; do case $word in --session-db-path=*) dir=${word#*=};; esac; done
+        mount -t tmpfs -o size=64m tmpfs \"$dir\" && head -c 63M /dev/zero >\"$dir/full\" && exec \"$0\" \"$@\"";
+    let server = started_by(&["unshare", "--mount", "sh", "-c", full], &authority, &[]).await;
+    let waits = curl(&authority.path("ca.pem"), "v8.example", server.ports[0], &["--data", "1"]);
+    let (text, complaint) =
+        (String::from_utf8_lossy(&waits.stdout), String::from_utf8_lossy(&waits.stderr));
+    assert!(text.contains("until there is room"), "{text} {complaint}");
+    let mut plain = silent(server.ports[0]).await;
+    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,10 @@ pub(crate) const FLAGS: &str =
 /// seed that the snapshot was baked with, which everybody knows who has the program.
 const OWN_SEED: &str = "--rehash-snapshot";
 
+/// Has V8 leave its builtins where the program has them. It would map them anew for heaps of 2 GiB and more,
+/// for shorter jumps, and ends the process when it cannot ask what kernel this is.
+const BUILTINS_IN_PLACE: &str = "--no-short-builtin-calls";
+
 static PLATFORM: OnceLock<v8::SharedRef<v8::Platform>> = OnceLock::new();
 
 /// Initialises V8 for this process. Later calls do nothing.
@@ -60,7 +64,8 @@ fn platform() -> &'static v8::SharedRef<v8::Platform> {
 fn start(seed: &str) -> v8::SharedRef<v8::Platform> {
     // Flags are part of the snapshot's identity: none may depend on a job or a machine.
     v8::V8::set_flags_from_string(&format!(
-        "{FLAGS} --stack-size={JS_STACK_KIB} --wasm-max-mem-pages={WASM_MEMORY_PAGES_MAX} {seed}"
+        "{FLAGS} --stack-size={JS_STACK_KIB} --wasm-max-mem-pages={WASM_MEMORY_PAGES_MAX} \
+         {BUILTINS_IN_PLACE} {seed}"
     ));
     // The data is a multiple of 16 bytes aligned by the crate; a refusal only costs `Intl`.
     let _ = v8::icu::set_common_data_78(deno_core_icudata::ICU_DATA);

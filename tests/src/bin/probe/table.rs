@@ -647,6 +647,7 @@ pub const PROBES: &[Probe] = &[
     works("clock_gettime(CLOCK_MONOTONIC)", "time", |_| {
         call(libc::SYS_clock_gettime, [libc::CLOCK_MONOTONIC as usize, room()])
     }),
+    works("gettimeofday()", "time", |_| call(libc::SYS_gettimeofday, [room(), 0])),
     works("clock_gettime(CLOCK_PROCESS_CPUTIME_ID)", "its own processor time", |_| {
         call(libc::SYS_clock_gettime, [libc::CLOCK_PROCESS_CPUTIME_ID as usize, room()])
     }),
