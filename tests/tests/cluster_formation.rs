@@ -469,3 +469,45 @@ fn a_cluster_port_without_a_port_for_clients_is_refused_at_the_start() {
     assert!(said.contains("--cluster-port needs --http-port or --sse-port"), "{said}");
     assert!(out.stdout.is_empty(), "{out:?}");
 }
+
+/// What a single server has would be left out of a cluster that others found without it.
+#[tokio::test]
+async fn a_server_that_was_alone_lets_others_in_and_does_not_start_with_their_names() {
+    let cluster = Cluster::of(3).await;
+    cluster.set_flags(1, &["--advertise-addr=elsewhere:4000"]);
+    cluster.up(1).await;
+    cluster.ready(&[1]).await;
+    let before = cluster.exec(1, "'before'", 30).await.unwrap();
+    cluster.sigterm(1);
+    assert_eq!(cluster.exited(1, Duration::from_secs(10)).await.code(), Some(0));
+    let advertise = format!("--advertise-addr={}", address(1));
+    for others in [peers(1, &ALL), format!("--join={}", address(2))] {
+        cluster.set_flags(1, &[&advertise, &others]);
+        cluster.launch(1);
+        assert_eq!(cluster.exited(1, Duration::from_secs(10)).await.code(), Some(2), "{others}");
+        let flag = others.split('=').next().unwrap();
+        let said = format!("{flag}: the store of this node, ");
+        assert!(cluster.log(1).contains(&said), "{}", cluster.log(1));
+    }
+    cluster.set_flags(1, &[&advertise]);
+    cluster.up(1).await;
+    cluster
+        .until_status(1, "it knows its own address", |status| {
+            status["peer_addrs"][name(1)] == address(1).as_str()
+        })
+        .await;
+    for node in [2, 3] {
+        cluster.join(node, 1, &[]).await;
+    }
+    cluster.agreed(&ALL).await;
+    cluster.ready(&ALL).await;
+    let id = before.body["execution_id"].as_str().unwrap();
+    assert_eq!(cluster.get_execution(3, id).await.unwrap().body["result"], "before");
+    // Now they know of it, and it of them.
+    cluster.sigterm(1);
+    assert_eq!(cluster.exited(1, Duration::from_secs(10)).await.code(), Some(0));
+    cluster.set_flags(1, &[&advertise, &peers(1, &ALL)]);
+    cluster.up(1).await;
+    cluster.agreed(&ALL).await;
+    works(&cluster, &ALL).await;
+}

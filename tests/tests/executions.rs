@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use mcp_v8_protocol::limits::CODE_BYTES_MAX;
 use mcp_v8_supervisor::limits::QUEUE_DEPTH_MAX;
@@ -251,6 +252,31 @@ async fn a_server_that_is_killed_leaves_no_worker_behind() {
             state.is_empty() || state.contains(") Z ")
         });
         gone.then_some(())
+    })
+    .await;
+}
+
+/// Whenever its caller goes: before it is accepted, in that moment, or later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_whose_only_caller_goes_away_is_cancelled_whenever_that_is() {
+    use tokio::io::AsyncWriteExt as _;
+    let server = Server::start(&[]).await;
+    let address = server.url.strip_prefix("http://").unwrap();
+    let code = "for (;;);";
+    let request = format!(
+        "POST /api/exec?wait=60 HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n{code}",
+        code.len()
+    );
+    for tenth_ms in 0..60 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(100 * tenth_ms)).await;
+    }
+    until("all of them to be cancelled", || async {
+        let list = server.json("/api/executions?limit=1000").await;
+        let list = list["executions"].as_array().unwrap().clone();
+        let all = list.iter().all(|execution| execution["status"] == "cancelled");
+        (!list.is_empty() && all).then_some(())
     })
     .await;
 }

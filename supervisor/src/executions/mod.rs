@@ -35,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mcp_v8_cluster::command::Base;
 use mcp_v8_cluster::node::Node;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -238,6 +238,36 @@ impl Executions {
             story::refused(error.reason(), error);
         }
         accepted
+    }
+
+    /// The same for a caller that may go away. With `guarded` the execution is cancelled when the guard is
+    /// dropped; when this future is, as soon as it is accepted.
+    ///
+    /// # Errors
+    /// As [`Executions::submit`].
+    pub async fn submit_guarded(
+        &self,
+        by: Principal,
+        submit: Submit,
+        guarded: bool,
+    ) -> Result<(Arc<Execution>, Option<CancelOnDrop>), SubmitError> {
+        if !guarded {
+            return Ok((self.submit(by, submit).await?, None));
+        }
+        let (accepted, hears) = oneshot::channel();
+        let executions = self.clone();
+        let submitting = async move {
+            let submitted = executions.submit(by, submit).await.map(|execution| {
+                let guard = CancelOnDrop::new(&executions, &execution);
+                (execution, guard)
+            });
+            // Where nobody hears of it, the guard goes.
+            let _ = accepted.send(submitted);
+        };
+        self.shared.cancels.spawn(submitting.in_current_span());
+        // It ends without a word only with the server.
+        let (execution, guard) = hears.await.unwrap_or(Err(SubmitError::ShuttingDown))?;
+        Ok((execution, Some(guard)))
     }
 
     /// Counts a submission of this caller, or the beginning of an MCP session.

@@ -19,7 +19,7 @@ use super::error::{ApiError, ErrorBody};
 use crate::access::Caller;
 use crate::app::SharedApp;
 use crate::executions::model::{ExecutionWithOutput, Status};
-use crate::executions::{CancelOnDrop, Submit, Wait};
+use crate::executions::{Submit, Wait};
 use crate::observe::Origin;
 use crate::requests::{json_error, session_of, tags_of};
 use crate::sessions::heap_id;
@@ -115,8 +115,7 @@ pub async fn exec(
     let submit = Submit { origin: origin.map(|Extension(origin)| origin), ..submit };
     // A caller with a key can come back for the answer; one without it is the only one to know.
     let orphaned_by_drop = wait_given && submit.idempotency_key.is_none();
-    let execution = app.executions.submit(by, submit).await?;
-    let guard = orphaned_by_drop.then(|| CancelOnDrop::new(&app.executions, &execution));
+    let (execution, guard) = app.executions.submit_guarded(by, submit, orphaned_by_drop).await?;
     if wait_given {
         wait.until_finished(&app.executions, &execution).await;
     }

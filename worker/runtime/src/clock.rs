@@ -14,13 +14,26 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Reads the clocks.
+    /// Reads the clocks, at the same moment: a process that is made to wait between the readings of two would
+    /// have them apart by that for its whole job.
     pub(crate) fn now() -> Self {
-        Self {
-            wall_us: read(ClockId::Monotonic),
-            cpu_us: read(ClockId::ProcessCPUTime),
-            unix_us: unix_us(),
+        const TRIES: usize = 8;
+        let cpu_us = read(ClockId::ProcessCPUTime);
+        let reading = || {
+            let (wall_us, unix_us) = (read(ClockId::Monotonic), unix_us());
+            (read(ClockId::Monotonic) - wall_us, Self { wall_us, cpu_us, unix_us })
+        };
+        let mut best = reading();
+        for _ in 1..TRIES {
+            if best.0 <= CLOCK_RESOLUTION_US {
+                break;
+            }
+            let again = reading();
+            if again.0 < best.0 {
+                best = again;
+            }
         }
+        best.1
     }
 
     /// Wall clock since, in microseconds.

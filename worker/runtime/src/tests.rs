@@ -195,18 +195,18 @@ fn stacks_are_in_the_users_source_for_the_script_too() {
 fn timers_fire_by_due_time_then_in_order() {
     let ran = run("
         const log = console.log;
-        setTimeout(log, 10, 'ten'); setTimeout(log, 0, 'a', 1); setTimeout(log, -5, 'b'); setTimeout(log, NaN, 'c');
+        setTimeout(log, 100, 'later'); setTimeout(log, 0, 'a', 1); setTimeout(log, -5, 'b'); setTimeout(log, NaN, 'c');
         const gone = setTimeout(log, 1, 'never'); clearTimeout(gone); clearTimeout(gone); clearTimeout(); clearTimeout({});
         let n = 0;
         const every = setInterval(() => { log('tick', ++n); if (n === 3) clearInterval(every); }, 2);
-        setTimeout(() => { Promise.resolve().then(() => log('micro')); setTimeout(log, 0, 'nested'); }, 20);
-        setTimeout(log, 30, 'last');
+        setTimeout(() => { Promise.resolve().then(() => log('micro')); setTimeout(log, 0, 'nested'); }, 200);
+        setTimeout(log, 400, 'last');
         queueMicrotask(() => log('first'));
-        setTimeout(function () { log(this === undefined || this === globalThis) }, 25);
+        setTimeout(function () { log(this === undefined || this === globalThis) }, 300);
         [typeof gone, every > 0, Number.isInteger(every)]");
     assert_eq!(
         ran.console,
-        "first\na 1\nb\nc\ntick 1\ntick 2\ntick 3\nten\nmicro\nnested\ntrue\nlast\n"
+        "first\na 1\nb\nc\ntick 1\ntick 2\ntick 3\nlater\nmicro\nnested\ntrue\nlast\n"
     );
     assert_eq!(ran.result().as_deref(), Some(r#"["number",true,true]"#));
 }

@@ -49,17 +49,8 @@ pub async fn post_join(node: &Node, seed: &str) -> Result<(), String> {
         Some(_) => status_of(context, seed).await.map_err(|error| error.to_string())?.instance,
         None => None,
     };
-    let config = node.config();
-    let body = JoinBody {
-        node_id: config.name.clone(),
-        addr: config.advertise.clone(),
-        as_learner: config.learner,
-        storage_id: Some(node.store().identity().storage),
-        cluster_id: context.cluster(),
-        runs_scripts: config.runs_scripts,
-    };
     // A struct of texts and flags.
-    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let body = serde_json::to_vec(&JoinBody::of(node)).unwrap_or_default();
     let ask = Ask { address: seed, method: Method::POST, path: "/raft/join", body, to };
     // The leader commits it before it answers.
     let patience = Duration::from_millis(PROPOSE_MS_MAX);
@@ -70,6 +61,21 @@ pub async fn post_join(node: &Node, seed: &str) -> Result<(), String> {
         Ok((status, _)) if status.is_success() => Ok(()),
         Ok((_, body)) => Err(said(&body)),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+impl JoinBody {
+    /// What this node says of itself.
+    pub fn of(node: &Node) -> Self {
+        let config = node.config();
+        Self {
+            node_id: config.name.clone(),
+            addr: config.advertise.clone(),
+            as_learner: config.learner,
+            storage_id: Some(node.store().identity().storage),
+            cluster_id: node.inner.context.cluster(),
+            runs_scripts: config.runs_scripts,
+        }
     }
 }
 

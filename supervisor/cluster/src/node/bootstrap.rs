@@ -8,6 +8,8 @@
 //! * Once any of the list is a member, nobody founds: those that are left wait to be contacted. One
 //!   whose name is known with another disk joins as a new node instead.
 //! * `--join` never founds.
+//! * One that was a cluster of its own, and still is, does not start with the name of another node: which of
+//!   the two histories should count is not ours to say.
 //! * Whoever does not prove what is asked for counts as not there, and it is told why.
 
 use std::collections::BTreeMap;
@@ -15,11 +17,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Node;
 use super::asking::{post_join, statuses};
 use super::config::Config;
 use super::founders::{self, fingerprint};
 use super::status::Status;
+use super::{Node, StartError};
+use crate::store::{LogStore, Machine, Store};
 use crate::types::{Member, NodeId};
 
 /// Between two looks around.
@@ -27,6 +30,29 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The first membership.
 type Founders = BTreeMap<NodeId, Member>;
+
+impl Config {
+    /// Refuses to tell a node of others that its store knows nothing of: it would go on alone, in a cluster
+    /// of its own, and they without it.
+    pub(super) fn check_others(
+        &self,
+        store: &Store,
+        log: &LogStore,
+        machine: &Machine,
+    ) -> Result<(), StartError> {
+        let flag = match (&self.join, self.peers.is_empty()) {
+            (Some(_), _) => "--join",
+            (None, false) => "--peers",
+            (None, true) => return Ok(()),
+        };
+        let founded = store.identity().founders;
+        if founded.is_none_or(|founders| founders.len() > 1) || !machine.is_alone(log) {
+            return Ok(());
+        }
+        let (path, to) = (store.path().to_owned(), self.advertise.clone());
+        Err(StartError::Alone { flag, path, to })
+    }
+}
 
 /// Finds out which node this is; and the first membership, if it is a founder. `None` when it can
 /// never be told.

@@ -8,7 +8,7 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::asking::{post_join, statuses};
+use super::asking::{JoinBody, post_join, statuses};
 use super::{Node, ProposeError};
 use crate::auth::now_ms;
 use crate::auth::tls::Tls;
@@ -216,6 +216,18 @@ async fn tell_address(node: &Node) {
         let known = node.id().and_then(|id| members.get(&id).cloned());
         let right = known.as_ref().is_some_and(|member| member.address == config.advertise);
         if right && node.leader().is_some() {
+            return;
+        }
+        if !right && node.is_leader() {
+            // There may be nobody else to tell.
+            match node.join(JoinBody::of(node)).await {
+                Ok(()) => continue,
+                Err(problem) => tracing::warn!(%problem, "this node's address is not noted"),
+            }
+        }
+        if known.is_some() && node.inner.context.cluster().is_none() {
+            // A founder: what it has founded is not begun yet, and whoever leads at those addresses leads
+            // another cluster.
             return;
         }
         // Found by its old address or not at all: nobody contacts it.

@@ -32,6 +32,7 @@ mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -104,6 +105,20 @@ pub enum StartError {
     /// Its store does not open.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// Its store is that of a cluster of its own, and it was told of others.
+    #[error(
+        "{flag}: the store of this node, {path}, is that of a cluster of its own, which those others do not \
+         belong to. To let them in: start this node without {flag}, and each of them with --join={to}. To \
+         be in a cluster of theirs instead: move that folder away, or take another --node-id"
+    )]
+    Alone {
+        /// The flag that names others.
+        flag: &'static str,
+        /// Its store.
+        path: PathBuf,
+        /// Where others reach it.
+        to: String,
+    },
     /// The threads of Raft cannot be started.
     #[error("cannot start the threads of Raft: {0}")]
     Threads(io::Error),
@@ -191,6 +206,7 @@ impl Node {
         let log = store.log()?;
         let application = Arc::new(OnceLock::new());
         let machine = store.machine(Arc::new(Passing(Arc::clone(&application))))?;
+        config.check_others(&store, &log, &machine)?;
         let applied = machine.watch_applied();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

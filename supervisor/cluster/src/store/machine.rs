@@ -22,6 +22,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::log::LogStore;
 use super::room::Room;
 use super::snapshot::{self, SnapshotFile};
 use super::view::{Chunk, Ended, Views};
@@ -220,6 +221,28 @@ impl Machine {
     pub fn settled_voters(&self) -> BTreeSet<NodeId> {
         let membership = self.membership.borrow();
         membership.membership().get_joint_config().first().cloned().unwrap_or_default()
+    }
+
+    /// Whether nobody else is in the membership, nor in one that `log` has after it. What cannot be read
+    /// is for Raft to report.
+    pub(crate) fn is_alone(&self, log: &LogStore) -> bool {
+        const BYTES: usize = 1 << 20;
+        if self.membership.borrow().membership().nodes().nth(1).is_some() {
+            return false;
+        }
+        let mut next = *self.applied.borrow() + 1;
+        loop {
+            let entries = log.read_from(next, BYTES).unwrap_or_default();
+            let Some(last) = entries.last() else { return true };
+            next = last.log_id().index() + 1;
+            let lets_others_in = |entry: &Entry| match &entry.payload {
+                EntryPayload::Membership(membership) => membership.nodes().nth(1).is_some(),
+                _ => false,
+            };
+            if entries.iter().any(lets_others_in) {
+                return false;
+            }
+        }
     }
 
     /// The index of the last applied entry, as it grows.

@@ -21,7 +21,7 @@ use super::{cut_with_notice, define, fits, message_bytes, parse, refuse, result,
 use crate::access::Principal;
 use crate::app::App;
 use crate::executions::model::{RunResult, Status};
-use crate::executions::{CancelOnDrop, Execution, StopCause, Submit, Wait};
+use crate::executions::{Execution, StopCause, Submit, Wait};
 use crate::limits::{
     CODE_BYTES_MAX, MCP_MESSAGE_BYTES_MAX, PROGRESS_BYTES_MAX, PROGRESS_END_MAX, PROGRESS_PAUSE,
     WAIT_SECS_DEFAULT,
@@ -129,12 +129,13 @@ pub(super) async fn call(
         origin: context.extensions.get::<Origin>().cloned(),
     };
     let keyed = submit.idempotency_key.is_some();
-    let execution = app.executions.submit(by, submit).await.map_err(refuse)?;
-    if wait.duration().is_zero() {
+    let waits = !wait.duration().is_zero();
+    // Whoever retries with a key finds the execution again, so a lost call does not cancel it.
+    let submitted = app.executions.submit_guarded(by, submit, waits && !keyed).await;
+    let (execution, on_drop) = submitted.map_err(refuse)?;
+    if !waits {
         return Ok(response(app, by, &execution, &context).await);
     }
-    // Whoever retries with a key finds the execution again, so a lost call does not cancel it.
-    let on_drop = (!keyed).then(|| CancelOnDrop::new(&app.executions, &execution));
     let progress = context.meta.get_progress_token();
     let following = async {
         match progress {

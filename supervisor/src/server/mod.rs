@@ -6,44 +6,45 @@
 //! * SIGTERM or SIGINT: what was asked is answered ([`crate::stop`]), every child is reaped, exit code
 //!   0. A second signal ends it at once.
 
+mod ports;
+mod start;
+
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_v8_cluster::auth::tls::TlsError;
-use mcp_v8_cluster::command::MoveTo;
 use mcp_v8_cluster::node::{Node, StartError};
-use mcp_v8_cluster::store::{LockError, OpenError};
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Access, Principal};
+use crate::access::Access;
 use crate::app::{App, Texts, VERSION};
 use crate::cli::Args;
-use crate::executions::{Executions, Settings};
-use crate::heaps::bucket::Place;
 use crate::heaps::{Heaps, Places};
 use crate::http::cluster_entrance::ClusterEntrance;
-use crate::http::serve::{Anybody, BindError, bind, serve};
+use crate::http::serve::{BindError, serve};
 use crate::http::tls::Tls;
 use crate::http::{self, Guard};
-use crate::limits::{ANSWERS_MAX, CONNECTION_DRAIN_MAX, IDLE_WORKERS_MAX, STOP_LATE_MAX};
+use crate::limits::{ANSWERS_MAX, CONNECTION_DRAIN_MAX, STOP_LATE_MAX};
 use crate::mcp;
 use crate::metrics;
 use crate::observe::otlp::{self, OtlpError};
 use crate::overview::{self, Overviews};
-use crate::pool::sandbox::Mode;
-use crate::pool::{Health, Pool, PoolError, PoolSettings};
+use crate::pool::{Health, Pool, PoolError};
 use crate::service::Service;
-use crate::sessions::SessionError;
 use crate::stop::Stop;
 use crate::waiting::{self, WaitError};
+
+use self::ports::{listen, port_from_environment, say_listening, spawn_serving};
+pub use self::start::worker_path;
+use self::start::{
+    bucket, check_sandbox, fork_session, prepare_state, start_executions, start_node, text,
+};
 
 /// How often histograms are folded so that they stay small.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -127,17 +128,6 @@ pub enum ServeError {
     /// The conversation over stdin and stdout failed.
     #[error("stdio: {0}")]
     Stdio(String),
-}
-
-/// The bucket of the heaps, if they are in one. One that does not answer may do so later.
-async fn bucket(args: &Args) -> Result<Option<Place>, ServeError> {
-    let Some(bucket) = &args.s3_bucket else { return Ok(None) };
-    let failed = |problem| ServeError::Bucket { bucket: bucket.clone(), problem };
-    let place = Place::from_env(bucket).map_err(failed)?;
-    if let Some(problem) = place.check().await.map_err(failed)? {
-        tracing::warn!(bucket, problem, "the bucket of the heaps does not answer");
-    }
-    Ok(Some(place))
 }
 
 /// Runs the server until a signal, or until stdin ends where that is the transport.
@@ -332,199 +322,11 @@ pub async fn run(args: Args) -> Result<(), ServeError> {
     }
 }
 
-/// Serves clients until `closing`, over TLS where there is a certificate.
-fn spawn_serving(
-    listeners: &TaskTracker,
-    listener: TcpListener,
-    tls: Option<Tls>,
-    router: axum::Router,
-    closing: CancellationToken,
-) {
-    match tls {
-        Some(tls) => listeners.spawn(serve(listener, tls, router, closing)),
-        None => listeners.spawn(serve(listener, Anybody, router, closing)),
-    };
-}
-
-/// Starts this node of the cluster, unless nothing is to be kept and there is no cluster.
-async fn start_node(args: &Args) -> Result<Option<Node>, ServeError> {
-    let config = args.node();
-    if !config.alone() {
-        if config.timing.is_tight() {
-            tracing::warn!(
-                heartbeat_ms = config.timing.heartbeat,
-                election_timeout_min_ms = config.timing.election_min,
-                "--heartbeat-interval is more than a fifth of --election-timeout-min: a few lost \
-                 heartbeats will cost an election"
-            );
-        }
-        if config.auth.is_none() {
-            tracing::warn!(
-                "THE CLUSTER PORT ASKS NOBODY FOR PROOF: whoever reaches it can join and remove \
-                 nodes, and who calls from the address of one is taken for it. Give all nodes the \
-                 same --cluster-secret-file, or certificates (--cluster-tls-cert, -key, -ca); or \
-                 keep the port in a network of its own"
-            );
-        }
-    }
-    // Opening a store reads it.
-    let started = tokio::task::spawn_blocking(move || Node::start(config)).await;
-    match started {
-        // Clients that start servers start one each, all with the same settings: the second must not
-        // be refused for that. Whoever asks for a port or names a place gets what was asked for or
-        // nothing.
-        Ok(Err(StartError::Store(OpenError::Lock(held @ LockError::Held { .. }))))
-            if args.is_plain_stdio() =>
-        {
-            tracing::warn!("{held}. This server keeps nothing on disk, as with --stateless");
-            Ok(None)
-        }
-        Ok(node) => Ok(Some(node?)),
-        Err(error) => Err(ServeError::Raft(error.to_string())),
-    }
-}
-
-/// Begins the session as a copy of another, unless it is there.
-async fn fork_session(app: &App, session: &str, from: &str) -> Result<(), ServeError> {
-    let failed = |error: SessionError| ServeError::Fork(error.to_string());
-    match app
-        .sessions(Principal::EVERYBODY)
-        .map_err(failed)?
-        .fork(session, MoveTo::Session(from.to_owned()))
-        .await
-    {
-        // A client that starts its server again goes on where it was.
-        Ok(()) | Err(SessionError::Exists(_)) => Ok(()),
-        Err(error) => Err(failed(error)),
-    }
-}
-
 /// Returns when Raft has failed.
 async fn failed(node: Option<&Node>) -> String {
     match node {
         Some(node) => node.failed().await,
         None => std::future::pending().await,
-    }
-}
-
-fn start_executions(
-    args: &Args,
-    worker_path: PathBuf,
-    replicated: Option<(Node, Heaps)>,
-) -> Result<(Executions, Pool), PoolError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let concurrent_max = args.max_concurrent_executions.map_or(cores, |n| n as usize);
-    let pool = Pool::start(PoolSettings {
-        worker_path,
-        sandbox: args.sandbox,
-        processes: args.worker_processes,
-        warm: true,
-        // A node that runs no scripts has no use for their processes.
-        idle_workers: if args.metadata_only { 0 } else { concurrent_max.min(IDLE_WORKERS_MAX) },
-        heap_bytes: args.heap_memory_max * 1024 * 1024,
-    })?;
-    let settings = Settings {
-        concurrent_max,
-        heap_mb: args.heap_memory_max,
-        timeout_secs: args.execution_timeout,
-        console_bytes: args.console_bytes_max,
-        drain: Duration::from_secs(args.drain_timeout),
-        keep_heaps: args.keep_heaps(),
-        principals: args.access.limits(),
-    };
-    Ok((Executions::start(settings, pool.clone(), replicated), pool))
-}
-
-/// Says what keeps scripts in, once the first worker has started.
-async fn check_sandbox(pool: &Pool, mode: Mode) -> Result<(), ServeError> {
-    if mode == Mode::Off {
-        tracing::warn!(
-            "THE SANDBOX IS OFF: a script that breaks out of V8 has the rights of this server"
-        );
-        return Ok(());
-    }
-    let sandbox = pool.first_sandbox().await.map_err(ServeError::Sandbox)?;
-    metrics::sandbox(&sandbox);
-    for missing in &sandbox.missing {
-        tracing::warn!(%missing, "the sandbox is incomplete");
-    }
-    let on: Vec<_> =
-        sandbox.layers.iter().filter(|(_, why)| why.is_none()).map(|(layer, _)| *layer).collect();
-    tracing::info!(layers = on.join(","), "sandbox");
-    Ok(())
-}
-
-/// The worker program: the one named, or the one beside this program.
-///
-/// # Errors
-/// [`ServeError::Worker`] when it cannot be run.
-pub fn worker_path(named: Option<&Path>) -> Result<PathBuf, ServeError> {
-    let path = match named {
-        Some(path) => path.to_owned(),
-        None => std::env::current_exe().unwrap_or_default().with_file_name("mcp-v8-worker"),
-    };
-    let executable = std::fs::metadata(&path)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
-    // Workers start in `/`, so a relative path would not be found.
-    match std::path::absolute(&path) {
-        Ok(absolute) if executable => Ok(absolute),
-        _ => Err(ServeError::Worker(path)),
-    }
-}
-
-/// Makes a directory of what is kept and tries to write there.
-fn prepare_state(path: &Path, flag: &'static str) -> Result<(), ServeError> {
-    let failed = |source| ServeError::State { flag, path: path.to_owned(), source };
-    // What will be kept here is for this user alone.
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-    let probe = path.join(format!(".probe-{}", std::process::id()));
-    match std::fs::write(&probe, b"") {
-        // That is waited for.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
-        Err(error) => Err(failed(error)),
-        Ok(()) => std::fs::remove_file(&probe).map_err(failed),
-    }
-}
-
-/// A text, or the contents of the file behind a leading `@`; `@@` stands for one `@`.
-fn text(flag: &'static str, given: Option<&str>) -> Result<Option<String>, ServeError> {
-    let Some(given) = given else { return Ok(None) };
-    Ok(Some(match given.strip_prefix('@') {
-        None => given.to_owned(),
-        Some(rest) if rest.starts_with('@') => rest.to_owned(),
-        Some(path) => std::fs::read_to_string(path).map_err(|source| ServeError::Text {
-            flag,
-            path: path.to_owned(),
-            source,
-        })?,
-    }))
-}
-
-fn port_from_environment() -> Result<Option<u16>, ServeError> {
-    match std::env::var("PORT") {
-        Err(_) => Ok(None),
-        Ok(text) => match text.parse() {
-            Ok(port) if port > 0 => Ok(Some(port)),
-            _ => Err(ServeError::Port(text)),
-        },
-    }
-}
-
-async fn listen(
-    host: &str,
-    port: Option<u16>,
-    flag: &'static str,
-) -> Result<Option<TcpListener>, BindError> {
-    match port {
-        Some(port) => bind(host, port, flag).await.map(Some),
-        None => Ok(None),
-    }
-}
-
-fn say_listening(listener: &TcpListener, tls: bool, path: &str) {
-    if let Ok(address) = listener.local_addr() {
-        let scheme = if tls { "https" } else { "http" };
-        tracing::info!(version = VERSION, %address, "listening; MCP at {scheme}://{address}{path}");
     }
 }
 
@@ -554,40 +356,5 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_comes_from_a_file_behind_one_at_sign() {
-        let mut path = std::env::temp_dir();
-        path.push(format!("mcp-v8-text-{}", std::process::id()));
-        std::fs::write(&path, "from a file").unwrap();
-        let given = format!("@{}", path.display());
-        assert_eq!(text("instructions", Some(&given)).unwrap().as_deref(), Some("from a file"));
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(text("instructions", Some("@@me")).unwrap().as_deref(), Some("@me"));
-        assert_eq!(text("instructions", Some("plain")).unwrap().as_deref(), Some("plain"));
-        let error = text("instructions", Some(&given)).unwrap_err().to_string();
-        assert!(error.starts_with("--instructions @"), "{error}");
-    }
-
-    #[test]
-    fn a_state_path_that_cannot_be_written_is_named() {
-        let error =
-            prepare_state(Path::new("/proc/nowhere"), "session-db-path").unwrap_err().to_string();
-        assert!(error.starts_with("--session-db-path /proc/nowhere:"), "{error}");
-    }
-
-    #[test]
-    fn a_missing_worker_program_is_named() {
-        let error = worker_path(Some(Path::new("/nonexistent/worker"))).unwrap_err().to_string();
-        assert!(
-            error.contains("/nonexistent/worker") && error.contains("--worker-path"),
-            "{error}"
-        );
     }
 }
