@@ -112,16 +112,19 @@ async fn session_with_stream(url: &str) -> (String, reqwest::Response) {
 #[tokio::test]
 async fn p9_streams_that_nginx_closes_for_being_idle_leave_nothing_behind() {
     const STREAMS: usize = 40;
+    // Sooner than the server sends a comment to keep a stream open, and later than all are open.
+    const IDLE: Duration = Duration::from_secs(8);
     let (server, before) = server(&[]).await;
     let impatient = |text: String| {
-        // Sooner than the server sends a comment to keep a stream open.
-        replaced(&text, "proxy_read_timeout 3600s;", "proxy_read_timeout 2s;")
+        let idle = format!("proxy_read_timeout {}s;", IDLE.as_secs());
+        replaced(&text, "proxy_read_timeout 3600s;", &idle)
     };
     let nginx = Nginx::single_with(&address(&server), impatient).await;
     let sessions = join_all((0..STREAMS).map(|_| session_with_stream(&nginx.url))).await;
     assert!(descriptors(server.pid()) >= before + STREAMS);
     let (ids, streams): (Vec<_>, Vec<_>) = sessions.into_iter().unzip();
-    let ends = streams.into_iter().map(|stream| tokio::time::timeout(PROMPT, stream.bytes()));
+    let ends =
+        streams.into_iter().map(|stream| tokio::time::timeout(IDLE + PROMPT, stream.bytes()));
     assert!(join_all(ends).await.iter().all(Result::is_ok), "nginx ends every stream");
     leaves_nothing(&server, before).await;
     // The session outlives its stream.

@@ -218,12 +218,13 @@ async fn tell_address(node: &Node) {
         if right && node.leader().is_some() {
             return;
         }
-        if !right && node.is_leader() {
+        if !right && node.is_leader() && begun.elapsed() <= SILENT * 2 {
             // There may be nobody else to tell.
-            match node.join(JoinBody::of(node)).await {
-                Ok(()) => continue,
-                Err(problem) => tracing::warn!(%problem, "this node's address is not noted"),
+            if let Err(problem) = node.join(JoinBody::of(node)).await {
+                tracing::warn!(%problem, "this node's address is not noted");
             }
+            sleep(LOOK).await;
+            continue;
         }
         if known.is_some() && node.inner.context.cluster().is_none() {
             // A founder: what it has founded is not begun yet, and whoever leads at those addresses leads
