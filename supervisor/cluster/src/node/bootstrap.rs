@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use super::asking::{post_join, statuses};
 use super::config::Config;
 use super::founders::{self, fingerprint};
-use super::status::Status;
+use super::status::{MemberStatus, Status};
 use super::{Node, StartError};
 use crate::store::{LogStore, Machine, Store};
 use crate::types::{Member, NodeId};
@@ -198,17 +198,19 @@ fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
         if let Some(mismatch) = mismatch(config, seen, status) {
             return Decision::LookAgain(mismatch);
         }
-        let mine = status.members.iter().filter(|member| member.name == config.name);
-        let mut known = false;
-        for member in mine {
-            match member.storage_id {
-                None => return Decision::Wait,
-                Some(disk) if disk == storage && !member.id.contains('~') => return Decision::Wait,
-                Some(_) => known = true,
-            }
+        // Not every member has met this node's disk before.
+        let members = seen.values().filter(|status| status.member).flat_map(|one| &one.members);
+        let mine: Vec<_> = members.filter(|member| member.name == config.name).collect();
+        let is_this =
+            |member: &&MemberStatus| member.storage_id == Some(storage) && !member.id.contains('~');
+        if mine.iter().any(is_this) {
+            return Decision::Wait;
         }
-        if known {
+        if mine.iter().any(|member| member.storage_id.is_some()) {
             return Decision::JoinAgain;
+        }
+        if !mine.is_empty() {
+            return Decision::Wait;
         }
         return Decision::LookAgain(format!(
             "the cluster that {} belongs to does not know this node, '{}': it has the members {}. \
