@@ -275,8 +275,7 @@ def test_no_call_fails_while_nodes_are_restarted(done, client):
     tallies, _, nginx = done
     tally = tallies[client]
     print(client, dict(tally.counts))
-    failures = tally.failures
-    assert not failures, f"{len(failures)} failed; the first:\n{failures[0]}\n{nginx.errors()}"
+    assert not tally.failures, f"{len(tally.failures)} failed; the first:\n{tally.failures[0]}\n{nginx.errors()}"
     # It has no command to cancel, and shows no progress.
     kinds = [kind for kind in KINDS if client != "inspector" or kind not in ("progress", "cancel")]
     # It starts a program for each call.
