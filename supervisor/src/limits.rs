@@ -322,7 +322,7 @@ pub const SESSION_END_SEEN_MAX: Duration = Duration::from_secs(1);
 pub const CANCEL_TRIED_MAX: Duration = Duration::from_secs(EXECUTION_TIMEOUT_SECS_MAX);
 
 /// How long a server that stops waits until what was cancelled is cancelled in the cluster.
-pub const CANCELS_MAX: Duration = Duration::from_secs(5);
+pub const CANCELS_MAX: Duration = Duration::from_secs(3);
 
 /// Messages waiting in one direction of an SSE session, and requests of one that have no answer yet.
 pub const SSE_QUEUE_DEPTH_MAX: usize = 64;

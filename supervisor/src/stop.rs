@@ -18,7 +18,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::SharedApp;
 use crate::limits::{
-    ANSWERS_MAX, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, LAST_REQUEST_MAX, NOT_READY_MIN,
+    ANSWERS_MAX, CANCELS_MAX, CONNECTION_DRAIN_MAX, HANDSHAKE_MAX, LAST_REQUEST_MAX, NOT_READY_MIN,
+    STOP_LATE_MAX, STOP_MAX,
+};
+
+/// What of a stop has a bound of its own leaves room for the end of the node.
+const _: () = {
+    let stops = 2 * STOP_MAX.as_millis();
+    let requests = HANDSHAKE_MAX.as_millis() + LAST_REQUEST_MAX.as_millis();
+    let connections = 2 * CONNECTION_DRAIN_MAX.as_millis();
+    assert!(stops + requests + connections + CANCELS_MAX.as_millis() < STOP_LATE_MAX.as_millis());
 };
 
 /// What a stop has to do with.

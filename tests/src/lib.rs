@@ -35,6 +35,16 @@ pub const MCP_REVISION: &str = "2026-07-28";
 /// request in that moment.
 pub const IDLE_KEPT: Duration = Duration::from_secs(2);
 
+/// What to put before a server so that the disk of its `--session-db-path` is full.
+pub const ON_A_FULL_DISK: [&str; 5] = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "for word; do case $word in --session-db-path=*) dir=${word#*=};; esac; done
+     mount -t tmpfs -o size=64m tmpfs \"$dir\" && head -c 63M /dev/zero >\"$dir/full\" && exec \"$0\" \"$@\"",
+];
+
 /// How long a condition may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 

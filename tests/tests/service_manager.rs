@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mcp_v8_tests::frozen::Frozen;
-use mcp_v8_tests::{Server, binary, free_port, until};
+use mcp_v8_tests::{ON_A_FULL_DISK, Server, binary, free_port, until};
 use reqwest::StatusCode;
 use rustix::process::Signal;
 
@@ -160,10 +160,7 @@ async fn a_node_without_a_majority_counts_as_started_and_says_what_it_waits_for(
 #[tokio::test]
 async fn a_server_that_waits_for_room_on_its_disk_counts_as_started() {
     let manager = Manager::at_path();
-    let full = "for word; do case $word in --session-db-path=*) dir=${word#*=};; esac; done
-        mount -t tmpfs -o size=64m tmpfs \"$dir\" && head -c 63M /dev/zero >\"$dir/full\" && exec \"$0\" \"$@\"";
-    let launcher = ["unshare", "--mount", "sh", "-c", full];
-    let mut server = Server::launch_in(&launcher, &manager.environment(), &[]).await;
+    let mut server = Server::launch_in(&ON_A_FULL_DISK, &manager.environment(), &[]).await;
     manager.hears("STATUS=starting: waits for room").await;
     manager.hears("READY=1").await;
     assert!(!is_ready(&server).await);

@@ -26,12 +26,6 @@ pub struct InFlight {
     pub requests: TaskTracker,
 }
 
-/// Whether an answer is a stream of events.
-pub(super) fn is_events(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-}
-
 /// Counts every request until its answer has been sent or its client has gone.
 pub async fn track(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
     let token = in_flight.requests.token();
@@ -41,7 +35,7 @@ pub async fn track(State(in_flight): State<InFlight>, request: Request, next: Ne
     if in_flight.app.executions.closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if may_stay && is_events(&response) {
+    if may_stay && observed::is_events(&response) {
         return response;
     }
     response.map(|body| {

@@ -11,14 +11,13 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 use opentelemetry::trace::SpanKind;
 use tracing::Instrument;
 
-use super::in_flight;
 use crate::metrics;
 use crate::observe::Origin;
 use crate::observe::limit::Limit;
@@ -33,6 +32,12 @@ const PROBES: [&str; 4] = ["/livez", "/readyz", "/metrics", "/raft/status"];
 
 /// Routes of MCP: what answers them may outlive the request, and knows its ids by itself.
 pub(super) const MCP: [&str; 3] = ["/mcp", "/sse", "/message"];
+
+/// Whether an answer is a stream of events.
+pub(super) fn is_events(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
 
 /// What is known of a request when it ends.
 #[derive(Debug)]
@@ -83,7 +88,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     watched.status = Some(response.status());
-    watched.is_stream = is_get && is_mcp && in_flight::is_events(&response);
+    watched.is_stream = is_get && is_mcp && is_events(&response);
     if watched.is_stream {
         return response;
     }

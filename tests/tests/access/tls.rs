@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mcp_v8_supervisor::limits::{TLS_HANDSHAKE_MAX, TLS_HANDSHAKES_PER_ADDRESS_MAX};
+use mcp_v8_tests::ON_A_FULL_DISK;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::*;
@@ -103,6 +104,14 @@ async fn started_by(launcher: &[&str], authority: &Authority, flags: &[&str]) ->
     started
 }
 
+async fn says_nothing_without_tls(port: u16) {
+    let mut plain = silent(port).await;
+    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_runs_a_script_over_tls_and_a_certificate_that_is_replaced_is_taken_up() {
     let authority = Authority::new();
@@ -118,12 +127,7 @@ async fn curl_runs_a_script_over_tls_and_a_certificate_that_is_replaced_is_taken
             assert!(text.contains("\"result\":\"42\""), "{port} {version:?}: {text} {complaint}");
         }
     }
-    // Nothing is said without TLS.
-    let mut plain = silent(server.ports[0]).await;
-    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    says_nothing_without_tls(server.ports[0]).await;
     // HTTP/2 is not spoken; who would like it gets HTTP/1.1.
     let write = ["--data", "1", "--output", "/dev/null", "--write-out", "%{http_version}"];
     let asked = [&["--http2"][..], &write].concat();
@@ -143,18 +147,12 @@ async fn curl_runs_a_script_over_tls_and_a_certificate_that_is_replaced_is_taken
 async fn a_server_that_waits_for_room_on_its_disk_says_so_over_tls_only() {
     let authority = Authority::new();
     authority.sign("v8.example");
-    let full = "for word; do case $word in --session-db-path=*) dir=${word#*=};; esac; done
-        mount -t tmpfs -o size=64m tmpfs \"$dir\" && head -c 63M /dev/zero >\"$dir/full\" && exec \"$0\" \"$@\"";
-    let server = started_by(&["unshare", "--mount", "sh", "-c", full], &authority, &[]).await;
+    let server = started_by(&ON_A_FULL_DISK, &authority, &[]).await;
     let waits = curl(&authority.path("ca.pem"), "v8.example", server.ports[0], &["--data", "1"]);
     let (text, complaint) =
         (String::from_utf8_lossy(&waits.stdout), String::from_utf8_lossy(&waits.stderr));
     assert!(text.contains("until there is room"), "{text} {complaint}");
-    let mut plain = silent(server.ports[0]).await;
-    plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    says_nothing_without_tls(server.ports[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
