@@ -259,6 +259,10 @@ pub const BODY_READ_MAX: Duration = Duration::from_secs(60);
 /// Bytes of all request bodies that one listener reads at once. Past it: 503.
 pub const BODIES_BYTES_MAX: usize = 512 * 1024 * 1024;
 
+/// Connections on one listener that are there and not accepted yet; the kernel's `net.core.somaxconn` may
+/// be less.
+pub const CONNECTIONS_WAITING_MAX: u32 = 4096;
+
 /// Connections open at once on one listener; the next one waits to be accepted.
 pub const CONNECTIONS_MAX: usize = 1024;
 

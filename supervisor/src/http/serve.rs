@@ -21,14 +21,17 @@ use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::patient::Patient;
 use super::refuse;
-use crate::limits::{CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, HEADER_READ_MAX, LAST_REQUEST_MAX};
+use crate::limits::{
+    CONNECTION_DRAIN_MAX, CONNECTIONS_MAX, CONNECTIONS_WAITING_MAX, HEADER_READ_MAX,
+    LAST_REQUEST_MAX,
+};
 
 /// Why a listener cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +81,19 @@ pub async fn bind(host: &str, port: u16, flag: &'static str) -> Result<TcpListen
     let address = addresses
         .next()
         .ok_or_else(|| host_error(io::Error::new(io::ErrorKind::NotFound, "no address found")))?;
-    TcpListener::bind(address).await.map_err(|source| BindError::Bind { address, flag, source })
+    listen(address).map_err(|source| BindError::Bind { address, flag, source })
+}
+
+/// Like [`TcpListener::bind`], whose queue holds 128. Whoever comes when it is full believes to be connected
+/// and is heard a second later, or not at all if the port is closed by then.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(CONNECTIONS_WAITING_MAX)
 }
 
 /// What a connection passes through before its first request.
