@@ -15,10 +15,12 @@
 pub mod artifacts;
 pub mod codec;
 pub mod limits;
+pub mod memory;
 pub mod message;
 
 pub use artifacts::{ArtifactError, Artifacts, check_artifact_key};
 pub use codec::{DecodeError, Decoder, EncodeError, Wire, encode, encode_into};
+pub use memory::MemoryBounds;
 pub use message::{
     ArtifactHead, Done, Failure, FailureKind, Fatal, FatalKind, Forked, FromWorker, HeapEngine,
     Hello, Job, JobHeap, JobLimits, Layer, LayerReport, Outcome, Ready, ToWorker, Usage,
@@ -26,4 +28,4 @@ pub use message::{
 };
 
 /// Version of the frames. Carried in every header; the other side must have the same.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;

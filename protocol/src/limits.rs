@@ -55,6 +55,39 @@ pub const ARTIFACT_CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// Engines whose heaps one worker can restore.
 pub const HEAP_ENGINES_MAX: usize = 16;
 
+/// Native stack of a worker's one thread, in bytes, unless the hard limit is lower. Deeply nested
+/// source needs it; V8 itself stays far below.
+pub const WORKER_STACK_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Memory of the process beside the job's heap and buffers, in bytes: V8's own structures, the
+/// room its garbage collector and the end of an over-full heap need, stacks.
+pub const MEMORY_SLACK_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Memory that reading the source takes, in bytes per byte of source. The densest JavaScript that
+/// was measured (16 MiB of `a=>1;` or `{}`) takes 168, the densest TypeScript 195; ordinary code a
+/// fifth of that.
+pub const MEMORY_BYTES_PER_CODE_BYTE: u64 = 200;
+
+/// The most memory that reading any source may take, in bytes: ordinary code of 16 MiB needs less,
+/// and a few megabytes of the densest must not cost an operator many gigabytes.
+pub const SOURCE_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Memory that writing a heap takes beside the heap itself, in bytes per byte of what is written.
+pub const MEMORY_BYTES_PER_HEAP_BYTE: u64 = 6;
+
+/// Memory put by for saying that there is no more, in bytes.
+pub const MEMORY_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Memory that the kernel keeps for one worker beside its page tables, in bytes: sockets, descriptors,
+/// its own stack, and what a control group counts ahead on each processor.
+pub const MEMORY_OF_KERNEL_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The user and group that own nothing, on every Linux.
+pub const NOBODY_ID: u32 = 65534;
+
+/// Descriptors that go with the first byte of one frame, in either direction.
+pub const FRAME_DESCRIPTORS_MAX: usize = 2;
+
 // The largest legal message of each direction fits its frame.
 const _: () = assert!(RESULT_BYTES_MAX + 64 * 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);
 const _: () = assert!(CONSOLE_CHUNK_BYTES_MAX + 1024 < FROM_WORKER_PAYLOAD_BYTES_MAX);

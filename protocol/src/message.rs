@@ -35,7 +35,11 @@ pub enum ToWorker {
     Job(Job),
     /// To a template: fork a child. It answers with [`FromWorker::Forked`], and with that come two
     /// descriptors.
-    Fork,
+    Fork {
+        /// The child is to be born in a control group of its own. With the first byte of this frame
+        /// comes the descriptor of the group's directory.
+        own_group: bool,
+    },
 }
 
 /// From a worker to the supervisor.
@@ -94,6 +98,9 @@ pub struct Hello {
 pub struct Forked {
     /// Its process id, in the process namespace of the template and the supervisor.
     pub pid: u32,
+    /// It is where the template is and not in the group it was meant for: what the kernel said to
+    /// that (errno(3)).
+    pub group_refused: Option<i32>,
 }
 
 /// A worker introduces itself.
@@ -143,8 +150,8 @@ pub enum Layer {
     Descriptors,
     /// It does not run as root: the user who owns nothing, or the server's own unprivileged one.
     User,
-    /// Own namespaces: users, mounts, network, IPC, host name, cgroups; processes, for what a
-    /// template forks.
+    /// Own namespaces: users, mounts, network, IPC, host name; cgroups, unless its children have control
+    /// groups of their own; processes, for what a template forks.
     Namespaces,
     /// The root of its file system is an empty read-only directory.
     Root,

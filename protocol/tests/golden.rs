@@ -32,7 +32,7 @@ fn check<M: Wire + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
 #[test]
 fn frames_to_a_worker() {
     check("to_worker_hello", &ToWorker::Hello(Hello { heap_bytes: 128 << 20, isolate: true }));
-    check("to_worker_fork", &ToWorker::Fork);
+    check("to_worker_fork", &ToWorker::Fork { own_group: true });
     let job = Job {
         execution_id: "0193-abc".to_owned(),
         attempt: 2,
@@ -66,7 +66,7 @@ fn frames_from_a_worker() {
             heap_engines: vec![HeapEngine([7; 32])],
         }),
     );
-    check("from_worker_forked", &FromWorker::Forked(Forked { pid: 4712 }));
+    check("from_worker_forked", &FromWorker::Forked(Forked { pid: 4712, group_refused: Some(38) }));
     check("from_worker_saving", &FromWorker::Saving);
     check("from_worker_console", &FromWorker::Console("[WARN] hé\n".to_owned()));
     check("from_worker_console_truncated", &FromWorker::ConsoleTruncated);

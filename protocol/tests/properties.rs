@@ -43,7 +43,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         (any::<u64>(), any::<bool>())
             .prop_map(|(heap_bytes, isolate)| { ToWorker::Hello(Hello { heap_bytes, isolate }) }),
         job,
-        Just(ToWorker::Fork),
+        any::<bool>().prop_map(|own_group| ToWorker::Fork { own_group }),
     ]
 }
 
@@ -92,7 +92,8 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
                 })
             }
         ),
-        any::<u32>().prop_map(|pid| FromWorker::Forked(Forked { pid })),
+        (any::<u32>(), any::<Option<i32>>())
+            .prop_map(|(pid, group_refused)| { FromWorker::Forked(Forked { pid, group_refused }) }),
         ".{0,400}".prop_map(FromWorker::Console),
         Just(FromWorker::ConsoleTruncated),
         Just(FromWorker::Saving),

@@ -95,6 +95,15 @@ pub const WORKERS_MEMORY_PERCENT: u64 = 80;
 /// run at once ([`CONCURRENT_EXECUTIONS_MAX`]), each of which may have one.
 pub const WORKERS_TASKS_MAX: u64 = 4 * CONCURRENT_EXECUTIONS_MAX;
 
+/// Processes and threads in the control group of one worker: itself.
+pub const WORKER_TASKS_MAX: u64 = 1;
+
+/// Bytes that are read of what the kernel has counted in a control group.
+pub const GROUP_EVENTS_BYTES_MAX: usize = 512;
+
+/// Times that a control group is tried to be removed, a millisecond apart.
+pub const GROUP_REMOVAL_TRIES_MAX: u32 = 50;
+
 /// First pause after a worker died while starting; doubles to [`BACKOFF_MAX`], with jitter.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// See [`BACKOFF_MIN`].

@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -277,16 +277,28 @@ fn memory_group(pid: u32) -> PathBuf {
     PathBuf::from(root).join(path.trim_start_matches('/'))
 }
 
+/// The group of all workers that a process is in.
+fn group_of_all(pid: u32) -> PathBuf {
+    let group = memory_group(pid);
+    let is_of_all = |path: &&Path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("mcp-v8-workers-"))
+    };
+    group.ancestors().find(is_of_all).unwrap_or_else(|| panic!("{}", group.display())).to_owned()
+}
+
 /// P4: where all workers together use up what they may, one of them is ended and its caller told.
 #[tokio::test]
 async fn p4_the_control_group_of_all_workers_bounds_their_memory_and_the_end_is_told() {
     let mut server = Server::start(&["--heap-memory-max=1024"]).await;
     let readiness = server.json("/readyz").await;
     assert_eq!(readiness["sandbox"]["control_group"], Value::Null, "{readiness}");
-    let group = memory_group(server.workers()[0]);
-    assert!(group.to_string_lossy().contains("mcp-v8-workers-"), "{}", group.display());
+    let own = readiness["sandbox"]["worker_control_groups"].as_str();
+    let group = group_of_all(server.workers()[0]);
     for pid in server.workers() {
-        assert_eq!(memory_group(pid), group);
+        assert_eq!(group_of_all(pid), group);
+        // Version 1 has none for a single worker, and says so.
+        let in_all = memory_group(pid) == group;
+        assert_eq!(in_all, own.is_some_and(|why| why.contains("version 1")), "{readiness}");
         let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
         assert_eq!(score.trim(), "1000", "a worker goes before its server");
     }

@@ -25,6 +25,3 @@ pub(crate) const EXHAUSTED_BYTES: usize = 4 * 1024 * 1024;
 /// How far from the end of the stack a fault may be that comes from running over it, in bytes: what
 /// lies above the first frame, the kernel's gap below the stack, and one large frame.
 pub(crate) const STACK_END_BYTES: usize = 4 * 1024 * 1024;
-
-/// Files that come with one job.
-pub(crate) const JOB_FILES_MAX: usize = 2;

@@ -57,6 +57,8 @@ enum WorkerError {
     OutOfOrder { got: &'static str, expected: &'static str },
     #[error("the isolate cannot be built: {0}")]
     Create(#[from] mcp_v8_runtime::CreateError),
+    #[error("no control group came for a child that is to have its own")]
+    NoGroup,
     #[error("heaps cannot be exchanged: {0}")]
     Heap(#[from] heaps::HeapError),
 }
@@ -68,7 +70,9 @@ fn main() -> ExitCode {
     let number = |argument: String| argument.strip_prefix("--supervisor=")?.parse().ok();
     let supervisor = std::env::args().skip(1).find_map(number);
     let purpose = if has("--heaps") { Purpose::Heaps } else { Purpose::Scripts };
-    let sandbox = Sandbox::begin(!has("--sandbox=off"), role, purpose).of_supervisor(supervisor);
+    let sandbox = Sandbox::begin(!has("--sandbox=off"), role, purpose)
+        .of_supervisor(supervisor)
+        .with_own_groups(has("--groups=own"));
     let outbox = match Outbox::new() {
         Ok(outbox) => Arc::new(outbox),
         Err(error) => {
@@ -208,7 +212,7 @@ fn out_of_order(message: &ToWorker, expected: &'static str) -> WorkerError {
     let got = match message {
         ToWorker::Hello(_) => "Hello",
         ToWorker::Job(_) => "Job",
-        ToWorker::Fork => "Fork",
+        ToWorker::Fork { .. } => "Fork",
     };
     WorkerError::OutOfOrder { got, expected }
 }

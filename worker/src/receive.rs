@@ -1,16 +1,14 @@
 //! Messages from the supervisor, from the socket that is standard input.
 
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use mcp_v8_protocol::{DecodeError, Decoder, ToWorker};
-use mcp_v8_sandbox::Purpose;
+use mcp_v8_sandbox::{Purpose, receive_with};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recv, recvmsg};
+use rustix::net::{RecvFlags, recv};
 use rustix::stdio::stdin;
 
-use crate::limits::{JOB_FILES_MAX, READ_BYTES};
+use crate::limits::READ_BYTES;
 
 /// Why there is no next message.
 #[derive(Debug, thiserror::Error)]
@@ -29,14 +27,21 @@ pub(crate) enum ReceiveError {
 /// Reads frames.
 pub(crate) struct Receiver {
     decoder: Decoder<ToWorker>,
-    purpose: Purpose,
+    takes_descriptors: bool,
     descriptors: Vec<OwnedFd>,
 }
 
 impl Receiver {
-    /// Only a process that keeps heaps takes descriptors, and only that may make the call for it.
+    /// For jobs. Only a process that keeps heaps takes descriptors, and only that may make the call for
+    /// it.
     pub(crate) fn new(purpose: Purpose) -> Self {
-        Self { decoder: Decoder::default(), purpose, descriptors: Vec::new() }
+        let takes_descriptors = purpose == Purpose::Heaps;
+        Self { decoder: Decoder::default(), takes_descriptors, descriptors: Vec::new() }
+    }
+
+    /// For a template, which is handed its children's control groups.
+    pub(crate) fn of_template() -> Self {
+        Self { takes_descriptors: true, ..Self::new(Purpose::Scripts) }
     }
 
     /// The descriptors that have come so far, in the order they were sent.
@@ -58,11 +63,10 @@ impl Receiver {
             let buffer = self.decoder.buffer_mut();
             let held = buffer.len();
             buffer.resize(held + READ_BYTES, 0);
-            let received = match self.purpose {
-                Purpose::Scripts => {
-                    recv(stdin(), &mut buffer[held..], RecvFlags::empty()).map(|(read, _)| read)
-                }
-                Purpose::Heaps => receive_with(&mut buffer[held..], &mut self.descriptors),
+            let received = if self.takes_descriptors {
+                receive_with(&mut buffer[held..], &mut self.descriptors)
+            } else {
+                recv(stdin(), &mut buffer[held..], RecvFlags::empty()).map(|(read, _)| read)
             };
             buffer.truncate(held + received.unwrap_or(0));
             let read = match received {
@@ -76,17 +80,4 @@ impl Receiver {
             }
         }
     }
-}
-
-fn receive_with(bytes: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> Result<usize, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(JOB_FILES_MAX))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [IoSliceMut::new(bytes)];
-    let read = recvmsg(stdin(), &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = message {
-            descriptors.extend(received);
-        }
-    }
-    Ok(read)
 }

@@ -7,11 +7,13 @@
 //!   and the seed of V8's hash tables. The supervisor renews templates for that reason.
 //! * It ends when the supervisor hangs up. Its children do not end with it.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use mcp_v8_protocol::{Forked as ForkedMessage, FromWorker, ToWorker, encode};
 use mcp_v8_runtime::Runtime;
 use mcp_v8_sandbox::{Child, Forked, Forker, Purpose, Sandbox, send_with};
+use rustix::io::Errno;
 
 use crate::outbox::{Outbox, OutboxError};
 use crate::receive::Receiver;
@@ -25,7 +27,7 @@ pub(crate) fn run(
 ) -> Result<(), WorkerError> {
     // Without it children work as well, only slower.
     let _ = text::move_to_huge_pages();
-    let mut receiver = Receiver::new(Purpose::Scripts);
+    let mut receiver = Receiver::of_template();
     let Some(mut runtime) = prepare(&mut sandbox, purpose, &mut receiver)? else { return Ok(()) };
     if let Some(runtime) = &mut runtime {
         runtime.warm_up_loops();
@@ -44,16 +46,27 @@ pub(crate) fn run(
 /// Returns in a child; in the template only when the supervisor has hung up.
 fn serve(receiver: &mut Receiver, forker: &mut Forker) -> Result<Option<Child>, WorkerError> {
     loop {
-        match receiver.next()? {
+        let own_group = match receiver.next()? {
             None => return Ok(None),
-            Some(ToWorker::Fork) => {}
+            Some(ToWorker::Fork { own_group }) => own_group,
             Some(other) => return Err(out_of_order(&other, "Fork")),
-        }
-        match forker.fork()? {
-            Forked::Child(child) => return Ok(Some(child)),
+        };
+        // Closed again in both processes: in the child with everything else.
+        let mut descriptors = receiver.take_descriptors().into_iter();
+        let group = match own_group {
+            false => None,
+            true => Some(descriptors.next().ok_or(WorkerError::NoGroup)?),
+        };
+        match forker.fork(group.as_ref().map(AsFd::as_fd))? {
+            Forked::Child(child) => {
+                // Closed by the fork.
+                std::mem::forget((group, descriptors));
+                return Ok(Some(child));
+            }
             Forked::Parent(birth) => {
-                let message = FromWorker::Forked(ForkedMessage { pid: birth.pid });
-                let frame = encode(&message).map_err(OutboxError::from)?;
+                let group_refused = birth.group_refused.map(Errno::raw_os_error);
+                let message = ForkedMessage { pid: birth.pid, group_refused };
+                let frame = encode(&FromWorker::Forked(message)).map_err(OutboxError::from)?;
                 send_with(&frame, &[birth.pidfd, birth.socket]).map_err(OutboxError::Write)?;
             }
         }

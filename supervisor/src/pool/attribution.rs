@@ -14,6 +14,7 @@ use mcp_v8_protocol::{Done, FailureKind, Fatal, FatalKind, Outcome};
 use rustix::process::Signal;
 
 use super::error::Violation;
+use super::group::Kill;
 use super::process::Exit;
 use crate::executions::Outcome as ExecutionOutcome;
 use crate::executions::model::{ErrorDetail, ErrorKind};
@@ -25,6 +26,10 @@ const OUT_OF_MEMORY: &str =
 /// The script completed, and there was no memory left to write its heap.
 const NO_MEMORY_TO_SAVE: &str = "Out of memory: the heap could not be written in the memory that the \
 script may have. Try increasing heap_memory_max_mb.";
+
+/// The script's process used up what it may have, script heap or not.
+const PROCESS_OUT_OF_MEMORY: &str = "Out of memory: the script's process has used up all memory that it \
+may have. Try increasing heap_memory_max_mb.";
 
 /// All scripts together used up what this server may use.
 const HOST_OUT_OF_MEMORY: &str = "Out of memory: the memory of this server for all its scripts is \
@@ -38,8 +43,8 @@ pub(super) enum End {
     Closed(Option<Fatal>),
     /// It closed its socket while it wrote the heap of a script that had completed.
     Unsaved(Option<Fatal>),
-    /// The kernel killed it: the workers' control group had no memory left.
-    OutOfMemory,
+    /// The kernel killed it, by the record of the control groups.
+    OutOfMemory(Kill),
     /// It broke the protocol.
     Violation(Violation),
     /// It did not react to a soft stop.
@@ -82,7 +87,12 @@ pub(super) fn attribute(end: End, exit: Exit) -> ExecutionOutcome {
         End::Unsaved(Some(fatal)) => Err(unsaved(&fatal.message)),
         End::Unsaved(None) if is_given_up(exit) => Err(unsaved(&describe(exit))),
         End::Unsaved(None) => attribute(End::Closed(None), exit),
-        End::OutOfMemory => Err(ErrorDetail::new(ErrorKind::OutOfMemory, HOST_OUT_OF_MEMORY)),
+        End::OutOfMemory(Kill::Own) => {
+            Err(ErrorDetail::new(ErrorKind::OutOfMemory, PROCESS_OUT_OF_MEMORY))
+        }
+        End::OutOfMemory(Kill::All) => {
+            Err(ErrorDetail::new(ErrorKind::OutOfMemory, HOST_OUT_OF_MEMORY))
+        }
         End::Violation(violation) => {
             tracing::warn!(%violation, "a worker broke the protocol and was killed");
             let message = format!("The script's process broke the protocol: {violation}");
@@ -135,7 +145,7 @@ pub(super) fn cause(end: &End, exit: Exit, timed_out: bool) -> &'static str {
         (End::Violation(_), _) => "protocol",
         (End::Unresponsive, _) if timed_out => "killed_at_deadline",
         (End::Unresponsive, _) => "killed_on_cancel",
-        (End::OutOfMemory, _) => "out_of_memory",
+        (End::OutOfMemory(_), _) => "out_of_memory",
         (End::Closed(Some(Fatal { kind: FatalKind::OutOfMemory, .. })), _) => "out_of_memory",
         (End::Unsaved(_), _) => "heap_not_saved",
         (End::Closed(_), Exit::Signal(_)) => "signal",
@@ -206,7 +216,7 @@ mod tests {
         let signal = |signal: Signal| Exit::Signal(signal.as_raw());
         // Before the wall clock's limit it cannot be genuine; after it the limit is the cause.
         assert_eq!(kind(End::Closed(None), signal(Signal::XCPU)), ErrorKind::WorkerCrashed);
-        assert_eq!(kind(End::OutOfMemory, signal(Signal::KILL)), ErrorKind::OutOfMemory);
+        assert_eq!(kind(End::OutOfMemory(Kill::All), signal(Signal::KILL)), ErrorKind::OutOfMemory);
         let no_memory = last_words(FatalKind::OutOfMemory);
         assert_eq!(kind(no_memory, signal(Signal::SEGV)), ErrorKind::OutOfMemory);
         assert_eq!(kind(End::Closed(None), signal(Signal::SEGV)), ErrorKind::WorkerCrashed);
@@ -250,6 +260,6 @@ mod tests {
             assert!(!is_counted(End::Closed(None), Exit::Signal(signal.as_raw())), "{signal:?}");
         }
         assert!(!is_counted(End::Closed(None), Exit::Unknown));
-        assert!(!is_counted(End::OutOfMemory, Exit::Signal(Signal::KILL.as_raw())));
+        assert!(!is_counted(End::OutOfMemory(Kill::All), Exit::Signal(Signal::KILL.as_raw())));
     }
 }

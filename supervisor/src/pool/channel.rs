@@ -7,12 +7,16 @@
 //!   were sent, and are close-on-exec.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use mcp_v8_protocol::limits::FRAME_DESCRIPTORS_MAX;
 use mcp_v8_protocol::{Decoder, FromWorker, ToWorker, encode};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
@@ -43,6 +47,20 @@ impl Channel {
     pub async fn send(&mut self, message: &ToWorker) -> io::Result<()> {
         let frame = encode(message).map_err(io::Error::other)?;
         self.socket.write_all(&frame).await
+    }
+
+    /// Sends a message, and a descriptor with its first byte.
+    ///
+    /// # Errors
+    /// When the other end is closed.
+    pub async fn send_with(
+        &mut self,
+        message: &ToWorker,
+        descriptor: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let frame = encode(message).map_err(io::Error::other)?;
+        let sent = send_with(&self.socket, &frame, &[descriptor]).await?;
+        self.socket.write_all(frame.get(sent..).unwrap_or_default()).await
     }
 
     /// Sends no more. The other end sees the end of its stream.
@@ -82,13 +100,32 @@ impl Channel {
     }
 }
 
+/// Sends the beginning of a frame, and descriptors with its first byte; says how much of it has left.
+pub(super) async fn send_with(
+    socket: &UnixStream,
+    frame: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let sent = socket.async_io(Interest::WRITABLE, || {
+        let mut space =
+            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FRAME_DESCRIPTORS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        Ok(sendmsg(socket, &[IoSlice::new(frame)], &mut control, flags)?)
+    });
+    sent.await
+}
+
 fn receive(
     socket: &UnixStream,
     decoder: &mut Decoder<FromWorker>,
     descriptors: &mut VecDeque<OwnedFd>,
 ) -> io::Result<usize> {
     let mut bytes = [0_u8; READ_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FRAME_DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     let read = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?.bytes;

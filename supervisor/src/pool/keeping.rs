@@ -1,21 +1,15 @@
 //! The heaps of one job, on their way to a worker and back.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use mcp_v8_protocol::limits::HEAP_BYTES_MAX;
+use mcp_v8_protocol::limits::{FRAME_DESCRIPTORS_MAX, HEAP_BYTES_MAX};
 use mcp_v8_protocol::{HeapEngine, JobHeap, WrittenHeap};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use super::channel::send_with;
 use crate::executions::model::{ErrorDetail, ErrorKind};
 use crate::heaps::{Engine, Engines, Heap, HeapSink};
-
-/// Files of one job.
-const FILES_MAX: usize = 2;
 
 /// What a job does with heaps.
 #[derive(Debug, Clone)]
@@ -89,19 +83,10 @@ impl HeapFiles {
     /// Sends the files with the beginning of `frame`; says how much of it has left. What is wrong with
     /// the socket shows when the worker is heard.
     pub(super) async fn send(&self, socket: &UnixStream, frame: &[u8]) -> usize {
-        let mut files = Vec::with_capacity(FILES_MAX);
+        let mut files = Vec::with_capacity(FRAME_DESCRIPTORS_MAX);
         files.extend(self.base.as_ref().map(|heap| heap.file().as_fd()));
         files.push(self.sink.as_fd());
-        let sent = socket.async_io(Interest::WRITABLE, || {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES_MAX))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            if !control.push(SendAncillaryMessage::ScmRights(&files)) {
-                return Err(std::io::ErrorKind::InvalidInput.into());
-            }
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            Ok(sendmsg(socket, &[IoSlice::new(frame)], &mut control, flags)?)
-        });
-        sent.await.unwrap_or(frame.len())
+        send_with(socket, frame, &files).await.unwrap_or(frame.len())
     }
 
     /// What the worker, which is gone, has written.

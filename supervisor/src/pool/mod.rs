@@ -179,12 +179,14 @@ impl Pool {
         let mut sandbox = self.shared.sandbox.subscribe();
         // The sender lives in `shared`.
         let first = sandbox.wait_for(Option::is_some).await;
-        first.ok().and_then(|first| first.clone()).unwrap_or_else(|| Ok(Judgement::default()))
+        let first = first.ok().and_then(|first| first.clone());
+        first.unwrap_or_else(|| Ok(Judgement::default())).map(|seen| self.shared.with_group(seen))
     }
 
     /// The sandbox of the first worker, if one has started.
     pub fn sandbox(&self) -> Option<Judgement> {
-        self.shared.sandbox.borrow().clone()?.ok()
+        let first = self.shared.sandbox.borrow().clone()?.ok()?;
+        Some(self.shared.with_group(first))
     }
 
     /// What the pool can do at the moment.
@@ -212,7 +214,9 @@ impl Pool {
             heaps.stop().await;
         }
         if let Some(Ok(group)) = self.group.as_deref() {
-            group.remove();
+            let group = Arc::clone(group);
+            // The kernel may take a moment to see that it is empty.
+            let _ = tokio::task::spawn_blocking(move || group.remove()).await;
         }
     }
 }

@@ -3,6 +3,7 @@
 //! # Contract
 //! * A pid is never used to signal: a pidfd cannot hit a process that took the number over.
 //! * Dropping a [`Process`] that has not been waited for kills it and reaps it in the background.
+//! * Its control group is nobody else's until it has been reaped.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,6 +12,8 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio_util::task::TaskTracker;
+
+use super::group::{Kill, Leaf};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Process {
     /// `None` once it was reaped.
     pidfd: Option<AsyncFd<OwnedFd>>,
     reapers: TaskTracker,
+    /// The control group that it alone is in.
+    group: Option<Leaf>,
 }
 
 impl Process {
@@ -42,13 +47,33 @@ impl Process {
         // only the `AsyncFd` that owns it does.
         let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
         match watched {
-            Ok(pidfd) => Ok(Self { pid, pidfd: Some(pidfd), reapers }),
+            Ok(pidfd) => Ok(Self { pid, pidfd: Some(pidfd), reapers, group: None }),
             Err(error) => {
                 let (pidfd, error) = error.into_parts();
                 kill_now(&pidfd);
                 Err(error)
             }
         }
+    }
+
+    /// Says which control group it alone is in.
+    #[must_use]
+    pub fn in_group(mut self, group: Option<Leaf>) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// Bounds the memory of its control group, if it has one.
+    pub fn bound_memory(&mut self, bytes: u64) {
+        if let Some(group) = &mut self.group {
+            group.bound(bytes);
+        }
+    }
+
+    /// Whether it has a control group of its own, and why the kernel has killed it there for lack of
+    /// memory, if it has.
+    pub fn memory_kill(&self) -> Option<Option<Kill>> {
+        self.group.as_ref().map(Leaf::kill)
     }
 
     /// Its process id, for logs.
@@ -120,11 +145,13 @@ fn kill_now(pidfd: &OwnedFd) {
 impl Drop for Process {
     fn drop(&mut self) {
         let Some(pidfd) = self.pidfd.take() else { return };
+        let group = self.group.take();
         let _ = pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
                 let reaping = async move {
                     reap(&pidfd).await;
+                    drop(group);
                 };
                 runtime.spawn(self.reapers.track_future(reaping));
             }

@@ -20,7 +20,7 @@ use super::error::StartError;
 use super::group::{Group, GroupError};
 use super::lineage::Lineage;
 use super::sandbox::{Judgement, Mode};
-use super::spawner::Spawner;
+use super::spawner::{Entrance, Spawner};
 use super::templates::Templates;
 use super::worker::Worker;
 use super::{PoolError, PoolSettings, Processes, Purpose, TakeError, broken_by, logs, stopped};
@@ -77,13 +77,19 @@ impl Shared {
         if purpose == Purpose::Heaps {
             arguments.push("--heaps");
         }
-        let entered = group.as_deref().and_then(|group| group.as_ref().ok()).cloned();
+        let all = group.as_deref().and_then(|group| group.as_ref().ok()).cloned();
+        let groups = all.as_ref().and_then(|group| group.leaves()).cloned();
+        if groups.is_some() {
+            arguments.push("--groups=own");
+        }
+        let own = settings.processes == Processes::Exec;
+        let entrance = all.map(|group| Entrance { group, own });
         let program = settings.worker_path.clone();
-        let spawner = Spawner::start(program, arguments, logs::start()?, greeting, entered)?;
+        let spawner = Spawner::start(program, arguments, logs::start()?, greeting, entrance)?;
         let reapers = TaskTracker::new();
         let source = match settings.processes {
             Processes::Fork => {
-                let templates = Templates::new(spawner, settings.sandbox, reapers.clone());
+                let templates = Templates::new(spawner, settings.sandbox, groups, reapers.clone());
                 Source::Fork(Box::new(templates))
             }
             Processes::Exec => Source::Exec(spawner),
@@ -140,11 +146,14 @@ impl Shared {
     }
 
     /// What a worker has, and what all have in common.
-    fn with_group(&self, sandbox: &Judgement) -> Judgement {
-        let mut sandbox = sandbox.clone();
-        if let Some(group) = self.group.as_deref() {
+    pub(super) fn with_group(&self, mut sandbox: Judgement) -> Judgement {
+        if let Some(group) = self.group.as_deref().filter(|_| !sandbox.layers.is_empty()) {
             let missing = group.as_ref().err().map(GroupError::to_string);
             sandbox.layers.insert("control_group", missing);
+            // Where there is none at all, that says it.
+            if let Ok(group) = group {
+                sandbox.layers.insert("worker_control_groups", group.not_divided());
+            }
         }
         sandbox
     }
@@ -210,7 +219,7 @@ async fn keep_one_ready(shared: &Shared) {
             }
         };
         failures = 0;
-        shared.note_sandbox(Ok(shared.with_group(worker.sandbox())));
+        shared.note_sandbox(Ok(worker.sandbox().clone()));
         if let Some(engines) = worker.engines() {
             shared.engines.send_if_modified(|known| {
                 let new = known.as_ref() != Some(engines);

@@ -19,7 +19,7 @@ use std::sync::{Arc, mpsc};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::oneshot;
 
-use super::group::Group;
+use super::group::{Group, Leaf};
 
 /// A child that has just been started.
 #[derive(Debug)]
@@ -30,6 +30,17 @@ pub struct Spawned {
     pub pidfd: OwnedFd,
     /// Our end of its socket, non-blocking.
     pub socket: UnixStream,
+    /// The control group that it alone is in.
+    pub group: Option<Leaf>,
+}
+
+/// The control groups that processes enter when they are started.
+#[derive(Debug)]
+pub struct Entrance {
+    /// That of all workers.
+    pub group: Arc<Group>,
+    /// Each enters one of its own in it, where there are such.
+    pub own: bool,
 }
 
 type Reply = oneshot::Sender<io::Result<Spawned>>;
@@ -50,14 +61,15 @@ impl Spawner {
         arguments: Vec<&'static str>,
         log: OwnedFd,
         greeting: Vec<u8>,
-        group: Option<Arc<Group>>,
+        entrance: Option<Entrance>,
     ) -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Reply>();
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             while let Ok(reply) = inbox.recv() {
                 // Nobody waits any more when the pool is shutting down; the child sees the end of
                 // its socket and exits.
-                let _ = reply.send(spawn(&program, &arguments, &log, &greeting, group.as_deref()));
+                let entrance = entrance.as_ref();
+                let _ = reply.send(spawn(&program, &arguments, &log, &greeting, entrance));
             }
         })?;
         Ok(Self { requests })
@@ -80,7 +92,7 @@ fn spawn(
     arguments: &[&str],
     log: &OwnedFd,
     greeting: &[u8],
-    group: Option<&Group>,
+    entrance: Option<&Entrance>,
 ) -> io::Result<Spawned> {
     let (mut ours, theirs) = UnixStream::pair()?;
     // A few bytes into an empty socket: this does not block.
@@ -99,13 +111,20 @@ fn spawn(
         .process_group(0)
         .spawn()?;
     let pid = child.id();
-    if let Some(Err(error)) = group.map(|group| group.enter(pid)) {
-        tracing::warn!(%error, "a worker runs outside of its control group");
-    }
+    let group = entrance.and_then(|entrance| {
+        let entered = match entrance.own {
+            true => entrance.group.enter_own(pid),
+            false => entrance.group.enter(pid).map(|()| None),
+        };
+        entered.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a worker runs outside of its control group");
+            None
+        })
+    });
     // The child is ours and not reaped, so the number cannot have been taken over. `Child` neither
     // waits nor kills when dropped.
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let raw = raw.ok_or_else(|| io::Error::other("the child has no usable process id"))?;
     let pidfd = pidfd_open(raw, PidfdFlags::NONBLOCK)?;
-    Ok(Spawned { pid, pidfd, socket: ours })
+    Ok(Spawned { pid, pidfd, socket: ours, group })
 }

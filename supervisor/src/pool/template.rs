@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::attribution::describe;
 use super::channel::Channel;
 use super::error::{StartError, Violation};
+use super::group::Leaf;
 use super::lineage::{Faults, Lineage};
 use super::process::Process;
 use super::sandbox::{self, Judgement, Mode};
@@ -79,8 +80,9 @@ impl Template {
         faults: Arc<Faults>,
         reapers: TaskTracker,
     ) -> Result<Self, StartError> {
-        let Spawned { pid, pidfd, socket } = spawned;
+        let Spawned { pid, pidfd, socket, group } = spawned;
         let process = Process::new(pid, pidfd, reapers.clone()).map_err(StartError::Spawn)?;
+        let process = process.in_group(group);
         let socket = UnixStream::from_std(socket).map_err(StartError::Spawn)?;
         let mut template = Self {
             process,
@@ -187,18 +189,24 @@ impl Template {
         worn(self.lineage.is_distrusted(now), self.forks, now.duration_since(self.started))
     }
 
-    /// Makes a child, ready for its job.
+    /// Makes a child, ready for its job, in a control group of its own if one is given.
     ///
     /// # Errors
     /// [`StartError`]; the template is of no use after it.
-    pub async fn fork(&mut self) -> Result<Worker, StartError> {
-        let forked = tokio::time::timeout(FORK_DEADLINE, self.try_fork()).await;
+    pub async fn fork(&mut self, group: Option<Leaf>) -> Result<Worker, StartError> {
+        let forked = tokio::time::timeout(FORK_DEADLINE, self.try_fork(group)).await;
         forked.unwrap_or(Err(StartError::Fork("it took too long".to_owned())))
     }
 
-    async fn try_fork(&mut self) -> Result<Worker, StartError> {
+    async fn try_fork(&mut self, mut group: Option<Leaf>) -> Result<Worker, StartError> {
         let gone = |error: std::io::Error| StartError::Fork(error.to_string());
-        self.channel.send(&ToWorker::Fork).await.map_err(gone)?;
+        match group.as_ref().and_then(Leaf::directory) {
+            None => self.channel.send(&ToWorker::Fork { own_group: false }).await.map_err(gone)?,
+            Some(directory) => {
+                let fork = ToWorker::Fork { own_group: true };
+                self.channel.send_with(&fork, directory).await.map_err(gone)?;
+            }
+        }
         let forked = match self.channel.next().await.map_err(StartError::Protocol)? {
             Some(FromWorker::Forked(forked)) => forked,
             Some(FromWorker::Fatal(fatal)) => return Err(StartError::Fork(fatal.message)),
@@ -208,11 +216,21 @@ impl Template {
         let pidfd = self.channel.descriptor().map_err(StartError::Protocol)?;
         let process =
             Process::new(forked.pid, pidfd, self.reapers.clone()).map_err(StartError::Spawn)?;
+        if let Some(error) = forked.group_refused
+            && let Some(group) = group.take()
+        {
+            group.refuse(&std::io::Error::from_raw_os_error(error));
+        }
+        let is_first = self.forks == 0;
+        if is_first && group.as_ref().is_some_and(|group| group.is_missed_by(process.pid())) {
+            return Err(StartError::Fork("its first child is not in its group".to_owned()));
+        }
+        let process = process.in_group(group);
         let socket = self.channel.descriptor().map_err(StartError::Protocol)?;
         ioctl_fionbio(&socket, true).map_err(|error| StartError::Spawn(error.into()))?;
         let socket = UnixStream::from_std(socket.into()).map_err(StartError::Spawn)?;
         self.forks += 1;
-        if self.forks == 1 && self.sandbox.is_on(Layer::SystemCalls) {
+        if is_first && self.sandbox.is_on(Layer::SystemCalls) {
             self.look_at_first_child(&process).await?;
         }
         Ok(Worker::forked(

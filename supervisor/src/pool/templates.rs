@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::error::StartError;
+use super::group::{Leaf, Leaves};
 use super::lineage::Faults;
 use super::sandbox::Mode;
 use super::spawner::Spawner;
@@ -28,6 +29,8 @@ use crate::metrics;
 pub struct Templates {
     spawner: Spawner,
     mode: Mode,
+    /// Control groups for what is forked, where there are such.
+    groups: Option<Arc<Leaves>>,
     faults: Arc<Faults>,
     reapers: TaskTracker,
     state: Mutex<State>,
@@ -43,10 +46,16 @@ struct State {
 
 impl Templates {
     /// Makes none yet.
-    pub fn new(spawner: Spawner, mode: Mode, reapers: TaskTracker) -> Self {
+    pub fn new(
+        spawner: Spawner,
+        mode: Mode,
+        groups: Option<Arc<Leaves>>,
+        reapers: TaskTracker,
+    ) -> Self {
         Self {
             spawner,
             mode,
+            groups,
             faults: Arc::default(),
             reapers,
             state: Mutex::default(),
@@ -59,6 +68,7 @@ impl Templates {
     /// # Errors
     /// [`StartError`]. The next call begins with another template.
     pub async fn fork(&self) -> Result<Worker, StartError> {
+        let group = self.group().await;
         let mut state = self.state.lock().await;
         if let Some(template) = &state.current
             && let Some(worn) = template.worn(Instant::now())
@@ -76,13 +86,25 @@ impl Templates {
             state.current = Some(made?);
         }
         let Some(template) = &mut state.current else { return Err(StartError::Deadline) };
-        let forked = template.fork().await;
+        let forked = template.fork(group).await;
         if forked.is_err() {
             self.retire(state.current.take());
         } else if state.next.is_none() {
             state.next = Some(tokio::spawn(self.make()));
         }
         forked
+    }
+
+    /// A control group for one worker. Without one a worker runs as well, within its other bounds.
+    async fn group(&self) -> Option<Leaf> {
+        let groups = self.groups.as_ref().filter(|groups| groups.refused().is_none())?;
+        if let Some(group) = groups.take() {
+            return Some(group);
+        }
+        let groups = Arc::clone(groups);
+        let made = tokio::task::spawn_blocking(move || groups.make()).await.ok()?;
+        made.inspect_err(|error| tracing::warn!(%error, "a worker has no control group of its own"))
+            .ok()
     }
 
     /// The template in use, if there is one; as it was a moment ago while it makes a worker.

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::attribution::{End, attribute, cause, describe, is, is_given_up};
 use super::budget::ConsoleBudget;
 use super::error::{StartError, Violation};
-use super::group::Group;
+use super::group::{Group, Kill};
 use super::keeping::HeapFiles;
 pub use super::keeping::{HeapTask, KeptHeap};
 use super::lineage::Lineage;
@@ -72,8 +72,9 @@ impl Worker {
         mode: Mode,
         reapers: TaskTracker,
     ) -> Result<Self, StartError> {
-        let Spawned { pid, pidfd, socket } = spawned;
+        let Spawned { pid, pidfd, socket, group } = spawned;
         let process = Process::new(pid, pidfd, reapers).map_err(StartError::Spawn)?;
+        let process = process.in_group(group);
         let socket = UnixStream::from_std(socket).map_err(StartError::Spawn)?;
         let mut worker = Self {
             process,
@@ -246,6 +247,7 @@ impl Worker {
     ) -> (ExecutionOutcome, Option<WrittenHeap>) {
         let deadline = Instant::now() + wall;
         let console_bytes = job.limits.console_bytes;
+        self.process.bound_memory(job.memory_bounds().group);
         let frame = match encode(&ToWorker::Job(job)) {
             Ok(frame) => frame,
             Err(error) => {
@@ -369,15 +371,18 @@ impl Worker {
 
     /// A process that was killed without a word was perhaps killed for lack of memory.
     fn explain(&self, end: End, exit: Exit) -> End {
-        let killed = is(exit, Signal::KILL);
-        match (&end, &self.group) {
-            (End::Closed(None) | End::Unsaved(None), Some(group))
-                if killed && group.claim_kill() =>
-            {
-                End::OutOfMemory
-            }
-            _ => end,
+        if !matches!(end, End::Closed(None) | End::Unsaved(None)) || !is(exit, Signal::KILL) {
+            return end;
         }
+        let kill = match self.process.memory_kill() {
+            Some(own) => own,
+            // Of a group with other workers it is only known that one of them was killed.
+            None => {
+                let claimed = self.group.as_ref().is_some_and(|group| group.claim_kill());
+                claimed.then_some(Kill::All)
+            }
+        };
+        kill.map_or(end, End::OutOfMemory)
     }
 
     /// Sees the process off: gives one that ended properly a moment, kills any other.
@@ -402,7 +407,7 @@ fn is_suspicious(end: &End, exit: Exit, timed_out: bool) -> bool {
         End::Closed(Some(_)) => matches!(exit, Exit::Signal(_)),
         // V8 ends the process by an assertion, or by a trap, for what it cannot write.
         End::Unsaved(_) => !is_given_up(exit),
-        End::Done(_) | End::OutOfMemory | End::Unresponsive => false,
+        End::Done(_) | End::OutOfMemory(_) | End::Unresponsive => false,
     }
 }
 
@@ -474,7 +479,7 @@ mod tests {
         assert!(!is_suspicious(&fatal(FatalKind::OutOfMemory), Exit::Code(1), false));
         assert!(is_suspicious(&End::Closed(None), signal(Signal::XCPU), false));
         assert!(!is_suspicious(&End::Closed(None), signal(Signal::XCPU), true));
-        assert!(!is_suspicious(&End::OutOfMemory, signal(Signal::KILL), false));
+        assert!(!is_suspicious(&End::OutOfMemory(Kill::All), signal(Signal::KILL), false));
         assert!(!is_suspicious(&End::Unresponsive, signal(Signal::KILL), false));
     }
 }

@@ -5,28 +5,30 @@
 //! * A child is the supervisor's own child (`CLONE_PARENT`): the supervisor waits for it and kills
 //!   it by its pidfd, which is passed up together with the other end of the child's socket. The
 //!   template keeps nothing of it.
+//! * A child may be born in a control group that the supervisor has made for it, which is handed
+//!   down as a descriptor: moving a process that exists takes as long as half a script. Where the
+//!   kernel does not let it, the child is born where its template is, and the supervisor is told.
 //! * A child is born in every layer of its template's sandbox, and [`Child::seal`] takes from it
 //!   what only the template may do. Siblings share no descriptor but the log pipe.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-    sendmsg, socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::stdio::stdin;
 
 use crate::SandboxError;
 use crate::mappings::Mappings;
 use crate::system_calls::ChildFilter;
-use crate::{parent, privileges, resources};
+use crate::{Purpose, parent, privileges, resources};
 
 /// `PR_GET_TID_ADDRESS`, which libc does not name.
 const PR_GET_TID_ADDRESS: libc::c_int = 40;
+
+/// A flag of `clone3`, of version 2 of the control groups: the child is born in the group whose directory
+/// `cgroup` is (clone(2), Linux 5.7).
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// Why there is no child.
 #[derive(Debug, thiserror::Error)]
@@ -68,35 +70,12 @@ pub enum Forked {
 pub struct Birth {
     /// Its process id where the template has its own.
     pub pid: u32,
+    /// Why it is not in the group it was meant for.
+    pub group_refused: Option<Errno>,
     /// Its pidfd, for the supervisor.
     pub pidfd: OwnedFd,
     /// The other end of its socket, for the supervisor.
     pub socket: OwnedFd,
-}
-
-/// Sends `frame` to the supervisor through standard input, and `descriptors` with its first byte.
-///
-/// # Errors
-/// What the socket says. The supervisor reads, so this does not wait for long.
-pub fn send_with(frame: &[u8], descriptors: &[OwnedFd]) -> Result<(), Errno> {
-    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Errno::INVAL);
-    }
-    let mut rest = frame;
-    while !rest.is_empty() {
-        match sendmsg(stdin(), &[IoSlice::new(rest)], &mut control, SendFlags::NOSIGNAL) {
-            Ok(sent) => {
-                rest = rest.get(sent..).unwrap_or_default();
-                control.clear();
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Makes children of this process.
@@ -111,11 +90,15 @@ pub struct Forker {
 
 impl Forker {
     /// Prepares the process for forking. Every mapping that children need exists by now.
-    pub(crate) fn new(sealed: bool, mappings: Option<Mappings>) -> Result<Self, ForkError> {
+    pub(crate) fn new(
+        sealed: bool,
+        purpose: Purpose,
+        mappings: Option<Mappings>,
+    ) -> Result<Self, ForkError> {
         let never = || ForkError::Mappings("they were not opened".to_owned());
         mappings.ok_or_else(never)?.share_all()?;
         let filter = if sealed {
-            let filter = ChildFilter::new();
+            let filter = ChildFilter::new(purpose);
             Some(filter.map_err(|error| ForkError::Filter(error.to_string()))?)
         } else {
             None
@@ -131,7 +114,7 @@ impl Forker {
     /// Makes the first process of the children's namespace: when that one ends, so do all others,
     /// and no more can be made. It does nothing but wait for the end of the supervisor.
     pub(crate) fn hold_namespace(&mut self, supervisor: OwnedFd) -> Result<(), ForkError> {
-        let (pid, pidfd) = self.clone_process().map_err(kernel("clone"))?;
+        let (pid, pidfd) = self.clone_process(None).map_err(kernel("clone"))?;
         if pid == 0 {
             wait_for_end(supervisor);
         }
@@ -145,17 +128,27 @@ impl Forker {
         self.holder.take()
     }
 
-    /// Makes a child.
+    /// Makes a child, in a control group of its own if one is given: a directory of version 2.
     ///
     /// # Errors
     /// [`ForkError::Kernel`]; in the template only.
-    pub fn fork(&mut self) -> Result<Forked, ForkError> {
+    pub fn fork(&mut self, group: Option<BorrowedFd<'_>>) -> Result<Forked, ForkError> {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
                 .map_err(kernel("socketpair"))?;
-        let (pid, pidfd) = self.clone_process().map_err(kernel("clone"))?;
+        let mut group_refused = None;
+        let born = match self.clone_process(group) {
+            Err(error) if group.is_some() => {
+                group_refused = Some(error);
+                self.clone_process(None)
+            }
+            born => born,
+        };
+        let (pid, pidfd) = born.map_err(kernel("clone"))?;
         match pidfd {
-            Some(pidfd) if pid != 0 => Ok(Forked::Parent(Birth { pid, pidfd, socket: ours })),
+            Some(pidfd) if pid != 0 => {
+                Ok(Forked::Parent(Birth { pid, group_refused, pidfd, socket: ours }))
+            }
             _ => {
                 // Closed below, with everything else.
                 std::mem::forget(ours);
@@ -166,25 +159,14 @@ impl Forker {
     }
 
     /// Returns twice: the child's id and pidfd, and 0.
-    fn clone_process(&self) -> Result<(u32, Option<OwnedFd>), Errno> {
+    fn clone_process(
+        &self,
+        group: Option<BorrowedFd<'_>>,
+    ) -> Result<(u32, Option<OwnedFd>), Errno> {
         let mut pidfd: RawFd = -1;
-        let mut flags = libc::CLONE_PIDFD | libc::CLONE_PARENT | libc::SIGCHLD;
-        if self.thread_id != 0 {
-            flags |= libc::CLONE_CHILD_SETTID;
-        }
-        let pidfd_at = &raw mut pidfd;
-        let nothing = 0_usize;
-        // SAFETY: without `CLONE_VM` the child gets a copy of everything and goes on from here, as
-        // after `fork`. The process has one thread, so no lock is held by another. `thread_id` is
-        // where libc itself has the kernel write that number.
-        let pid = unsafe {
-            #[cfg(target_arch = "x86_64")]
-            let pid =
-                libc::syscall(libc::SYS_clone, flags, nothing, pidfd_at, self.thread_id, nothing);
-            #[cfg(not(target_arch = "x86_64"))]
-            let pid =
-                libc::syscall(libc::SYS_clone, flags, nothing, pidfd_at, nothing, self.thread_id);
-            pid
+        let pid = match group {
+            None => self.clone(&raw mut pidfd),
+            Some(group) => self.clone_into(group, &raw mut pidfd),
         };
         match u32::try_from(pid) {
             Ok(0) => Ok((0, None)),
@@ -194,6 +176,47 @@ impl Forker {
                 let error = std::io::Error::last_os_error();
                 Err(Errno::from_io_error(&error).unwrap_or(Errno::NOSYS))
             }
+        }
+    }
+
+    /// `clone`, of which system call filters see the flags.
+    fn clone(&self, pidfd_at: *mut RawFd) -> libc::c_long {
+        let mut flags = libc::CLONE_PIDFD | libc::CLONE_PARENT | libc::SIGCHLD;
+        if self.thread_id != 0 {
+            flags |= libc::CLONE_CHILD_SETTID;
+        }
+        let nothing = 0_usize;
+        // SAFETY: without `CLONE_VM` the child gets a copy of everything and goes on from here, as
+        // after `fork`. The process has one thread, so no lock is held by another. `thread_id` is
+        // where libc itself has the kernel write that number.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            let pid =
+                libc::syscall(libc::SYS_clone, flags, nothing, pidfd_at, self.thread_id, nothing);
+            #[cfg(not(target_arch = "x86_64"))]
+            let pid =
+                libc::syscall(libc::SYS_clone, flags, nothing, pidfd_at, nothing, self.thread_id);
+            pid
+        }
+    }
+
+    /// `clone3`, which alone takes a group. The signal at its end is the template's own, as always for
+    /// the child of a parent's parent.
+    fn clone_into(&self, group: BorrowedFd<'_>, pidfd_at: *mut RawFd) -> libc::c_long {
+        let mut flags = (libc::CLONE_PIDFD | libc::CLONE_PARENT) as u64 | CLONE_INTO_CGROUP;
+        if self.thread_id != 0 {
+            flags |= libc::CLONE_CHILD_SETTID as u64;
+        }
+        // SAFETY: a plain struct of numbers, of which zero means nothing.
+        let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+        arguments.flags = flags;
+        arguments.pidfd = pidfd_at as u64;
+        arguments.child_tid = self.thread_id as u64;
+        arguments.cgroup = group.as_raw_fd() as u64;
+        // SAFETY: as for `clone` above; the kernel reads the arguments and writes one descriptor's
+        // number to where `pidfd_at` points.
+        unsafe {
+            libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod limits;
 mod mappings;
 mod namespaces;
 mod parent;
+mod passing;
 mod privileges;
 mod resources;
 mod root;
@@ -35,7 +36,8 @@ use mcp_v8_protocol::{Layer, LayerReport};
 use crate::mappings::Mappings;
 use crate::parent::Parent;
 
-pub use fork::{Birth, Child, ForkError, Forked, Forker, send_with};
+pub use fork::{Birth, Child, ForkError, Forked, Forker};
+pub use passing::{receive_with, send_with};
 pub use resources::{limit_memory, limit_processor, release_reserve};
 
 /// What cannot be done without.
@@ -82,6 +84,8 @@ pub struct Sandbox {
     role: Role,
     purpose: Purpose,
     supervisor: Option<u32>,
+    /// Children are born in control groups of their own.
+    own_groups: bool,
     /// Children are in a process namespace of their own.
     own_processes: bool,
     parent: Option<Parent>,
@@ -97,6 +101,7 @@ impl Sandbox {
             role,
             purpose,
             supervisor: None,
+            own_groups: false,
             own_processes: false,
             parent: None,
             mappings: None,
@@ -111,6 +116,13 @@ impl Sandbox {
     #[must_use]
     pub fn of_supervisor(self, supervisor: Option<u32>) -> Self {
         Self { supervisor, ..self }
+    }
+
+    /// Says that children are to be born in control groups of their own, which are not below this
+    /// process's: it then stays in the namespace of groups it is in.
+    #[must_use]
+    pub fn with_own_groups(self, own_groups: bool) -> Self {
+        Self { own_groups, ..self }
     }
 
     /// Ties the process to its parent and puts on every layer that does not hinder V8's start.
@@ -131,9 +143,9 @@ impl Sandbox {
         // A change of user has the kernel forget it.
         parent.die_with_it()?;
         self.parent = Some(parent);
-        let role = self.role;
+        let (role, own_groups) = (self.role, self.own_groups);
         let mut own_processes = false;
-        self.put_on(Layer::Namespaces, || namespaces::enter(role, &mut own_processes));
+        self.put_on(Layer::Namespaces, || namespaces::enter(role, own_groups, &mut own_processes));
         self.own_processes = own_processes;
         if self.is_on(Layer::Namespaces) {
             self.put_on(Layer::Root, root::pivot_to_nothing);
@@ -165,9 +177,9 @@ impl Sandbox {
     /// # Errors
     /// [`ForkError`]: this host does not let a template fork.
     pub fn seal_template(mut self) -> Result<(Vec<LayerReport>, Forker), ForkError> {
-        let mut forker = Forker::new(self.wanted, self.mappings.take())?;
         let purpose = self.purpose;
-        self.put_on(Layer::SystemCalls, || system_calls::filter_template(purpose));
+        let mut forker = Forker::new(self.wanted, purpose, self.mappings.take())?;
+        self.put_on(Layer::SystemCalls, system_calls::filter_template);
         if !self.is_on(Layer::SystemCalls) {
             forker.leave_calls_open();
         }

@@ -1,6 +1,10 @@
 //! Own namespaces: users, mounts, network, IPC, host name, cgroups and, for a template's children,
 //! processes.
 //!
+//! That of the control groups is left out for a template whose children are born in groups of their
+//! own: the kernel does not let a process put another where its own namespace does not reach, and
+//! those groups are beside the template's. It would hide a path in `/proc`, and there is no `/proc`.
+//!
 //! The user namespace comes with the others in one call and gives the right to make them. Its map
 //! has one user in it, who is the same inside and outside.
 
@@ -23,7 +27,11 @@ pub(crate) enum NamespaceError {
 /// Enters the namespaces. The children of a template are in a process namespace of their own, in
 /// which neither the template nor anything else of the host has a number; `own_processes` tells
 /// whether that is so, also after an error.
-pub(crate) fn enter(role: Role, own_processes: &mut bool) -> Result<(), NamespaceError> {
+pub(crate) fn enter(
+    role: Role,
+    own_groups: bool,
+    own_processes: &mut bool,
+) -> Result<(), NamespaceError> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     // The files below belong to root while the process may not be looked into, as after a change
     // of user.
@@ -32,8 +40,10 @@ pub(crate) fn enter(role: Role, own_processes: &mut bool) -> Result<(), Namespac
         | UnshareFlags::NEWNS
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWIPC
-        | UnshareFlags::NEWUTS
-        | UnshareFlags::NEWCGROUP;
+        | UnshareFlags::NEWUTS;
+    if !own_groups {
+        flags |= UnshareFlags::NEWCGROUP;
+    }
     if role == Role::Template {
         // Holds for children only; and who has unshared it cannot start threads, which a process
         // that runs a job must.

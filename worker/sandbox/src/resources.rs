@@ -1,13 +1,10 @@
 //! Resource limits: those of every process, and the bound on memory that a job brings.
 
 use mcp_v8_protocol::Job;
-use mcp_v8_protocol::limits::HEAP_BYTES_MAX;
+use mcp_v8_protocol::limits::{HEAP_BYTES_MAX, WORKER_STACK_BYTES};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::limits::{
-    DESCRIPTORS_MAX, MEMORY_BYTES_PER_CODE_BYTE, MEMORY_BYTES_PER_HEAP_BYTE, MEMORY_RESERVE_BYTES,
-    MEMORY_SLACK_BYTES, SOURCE_MEMORY_BYTES_MAX, STACK_BYTES,
-};
+use crate::limits::DESCRIPTORS_MAX;
 use crate::{Purpose, SandboxError};
 
 /// What every worker needs, sandbox or not: no core dumps, which would hold the script's data, and
@@ -15,7 +12,7 @@ use crate::{Purpose, SandboxError};
 pub(crate) fn limit_start() -> Result<(), SandboxError> {
     set(Resource::Core, fixed(0), "core")?;
     let hard = getrlimit(Resource::Stack).maximum;
-    let soft = hard.map_or(STACK_BYTES, |hard| hard.min(STACK_BYTES));
+    let soft = hard.map_or(WORKER_STACK_BYTES, |hard| hard.min(WORKER_STACK_BYTES));
     set(Resource::Stack, fixed(soft), "stack")
 }
 
@@ -36,33 +33,15 @@ pub(crate) fn limit_all(purpose: Purpose) -> Result<(), SandboxError> {
     set(Resource::Nofile, fixed(DESCRIPTORS_MAX), "nofile")
 }
 
-/// Bounds the memory of the process by what the job may use. V8 keeps its own count of heap and
-/// buffers and ends more gracefully; this catches what it does not count, such as resizable buffers
-/// and the memories of WebAssembly. `RLIMIT_AS` would not do: V8 reserves address space by the
-/// terabyte.
+/// Bounds the memory of the process by what the job may use, see [`mcp_v8_protocol::memory`].
+/// `RLIMIT_AS` would not do: V8 reserves address space by the terabyte.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn limit_memory(job: &Job) -> Result<(), SandboxError> {
-    let for_source = (job.code.len() as u64)
-        .saturating_mul(MEMORY_BYTES_PER_CODE_BYTE)
-        .min(SOURCE_MEMORY_BYTES_MAX);
-    let bytes = job
-        .limits
-        .heap_bytes
-        .saturating_add(job.limits.buffer_bytes)
-        .saturating_add(for_source)
-        .saturating_add(for_saving(job))
-        .saturating_add(MEMORY_SLACK_BYTES);
-    let with_reserve = bytes.saturating_add(MEMORY_RESERVE_BYTES);
-    set(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(with_reserve) }, "data")
-}
-
-/// What writing the heap takes beside the heap.
-fn for_saving(job: &Job) -> u64 {
-    let Some(heap) = job.heap else { return 0 };
-    let live = job.limits.heap_bytes.saturating_add(job.limits.buffer_bytes);
-    live.min(heap.bytes_max).saturating_mul(MEMORY_BYTES_PER_HEAP_BYTE)
+    let bounds = job.memory_bounds();
+    let (current, maximum) = (Some(bounds.data), Some(bounds.data_with_reserve));
+    set(Resource::Data, Rlimit { current, maximum }, "data")
 }
 
 /// Bounds the processor time of the process, whatever becomes of the supervisor and its clock: the

@@ -87,11 +87,12 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_readlink,
 ];
 
-/// What a template may do besides, with any arguments: a socket for its child, announcing the child
-/// with its descriptors; in the child, getting rid of the template's descriptors, and the last
+/// What a template may do besides, with any arguments: a socket for its child, a child in a control
+/// group of its own, announcing it with its descriptors; in the child, getting rid of the template's descriptors, and the last
 /// filter.
 const TEMPLATE: &[libc::c_long] = &[
     libc::SYS_socketpair,
+    libc::SYS_clone3,
     libc::SYS_sendmsg,
     libc::SYS_dup3,
     libc::SYS_close_range,
@@ -145,21 +146,24 @@ pub(crate) fn filter_single(purpose: Purpose) -> Result<(), FilterError> {
 
 /// To take the files that come with a job which keeps its heap.
 fn for_purpose(purpose: Purpose) -> Result<Rules, FilterError> {
-    Ok(match purpose {
-        Purpose::Scripts => Rules::new(),
-        Purpose::Heaps => {
-            let flags = half_argument(2, all_but(libc::MSG_CMSG_CLOEXEC), 0)?;
-            Rules::from([(libc::SYS_recvmsg, vec![SeccompRule::new(vec![flags])?])])
-        }
-    })
+    match purpose {
+        Purpose::Scripts => Ok(Rules::new()),
+        Purpose::Heaps => takes_descriptors(),
+    }
+}
+
+fn takes_descriptors() -> Result<Rules, FilterError> {
+    let flags = half_argument(2, all_but(libc::MSG_CMSG_CLOEXEC), 0)?;
+    Ok(Rules::from([(libc::SYS_recvmsg, vec![SeccompRule::new(vec![flags])?])]))
 }
 
 /// Puts on the filters of a template.
-pub(crate) fn filter_template(purpose: Purpose) -> Result<(), FilterError> {
+pub(crate) fn filter_template() -> Result<(), FilterError> {
     let mut allowed = any(ALLOWED);
     allowed.extend(any(TEMPLATE));
     allowed.extend(inspected()?);
-    allowed.extend(for_purpose(purpose)?);
+    // The control groups of its children.
+    allowed.extend(takes_descriptors()?);
     for flags in [FORK, FORK_WITH_ID] {
         let fork = SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, flags)?])?;
         allowed.entry(libc::SYS_clone).or_default().push(fork);
@@ -269,8 +273,11 @@ pub(crate) struct ChildFilter {
 
 impl ChildFilter {
     /// Compiles it.
-    pub(crate) fn new() -> Result<Self, FilterError> {
+    pub(crate) fn new(purpose: Purpose) -> Result<Self, FilterError> {
         let mut killed = any(TEMPLATE);
+        if purpose == Purpose::Scripts {
+            killed.insert(libc::SYS_recvmsg, Vec::new());
+        }
         killed.insert(libc::SYS_clone, Vec::new());
         let mut options = Vec::new();
         for option in TEMPLATE_OPTIONS {

@@ -1,10 +1,9 @@
 //! A worker of a server that runs as root does not run as root.
 
+use mcp_v8_protocol::limits::NOBODY_ID;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
-
-use crate::limits::NOBODY_ID;
 
 /// Becomes the user who owns nothing. A process that is not root stays who it is: it has no right
 /// to change.

@@ -45,9 +45,15 @@ pub struct Worker {
 impl Worker {
     /// A process that has been told nothing.
     pub fn spawn_silent() -> Self {
+        Self::spawn_with(&[])
+    }
+
+    /// The same, with arguments.
+    pub fn spawn_with(arguments: &[&str]) -> Self {
         let (stream, theirs) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_mcp-v8-worker"))
+            .args(arguments)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

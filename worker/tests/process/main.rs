@@ -1,6 +1,7 @@
 //! The worker binary over a socket pair, as the supervisor uses it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod groups;
 mod harness;
 
 use std::io::Write;
@@ -277,7 +278,7 @@ fn what_is_no_message_or_out_of_order_is_answered_and_fatal() {
     assert!(garbage.finish().fatal_of(FatalKind::Worker).contains("cannot be understood"));
 
     let mut fork_first = Worker::spawn_silent();
-    fork_first.send(&ToWorker::Fork);
+    fork_first.send(&ToWorker::Fork { own_group: false });
     assert!(fork_first.finish().fatal_of(FatalKind::Worker).contains("Fork came where Hello"));
 
     let mut hello_twice = Worker::ready();

@@ -151,12 +151,12 @@ fn template(mut worker: Hostile, mode: &str) -> Hostile {
     worker.ready(env!("CARGO_PKG_VERSION"));
     let mut decoder = Decoder::default();
     loop {
-        while !matches!(worker.next(&mut decoder), ToWorker::Fork) {}
+        while !matches!(worker.next(&mut decoder), ToWorker::Fork { .. }) {}
         match mode {
             "forks-garbage" => worker.raw(&[0xff; 64]),
             "forks-nothing" => worker.read_forever(),
             "forks-a-claim" => {
-                worker.send(&FromWorker::Forked(ForkedMessage { pid: 1 }));
+                worker.send(&FromWorker::Forked(ForkedMessage { pid: 1, group_refused: None }));
                 worker.read_forever();
             }
             "forks-descriptors" => loop {
@@ -166,7 +166,7 @@ fn template(mut worker: Hostile, mode: &str) -> Hostile {
             },
             _ => {}
         }
-        match forker.fork().unwrap() {
+        match forker.fork(None).unwrap() {
             Forked::Child(child) => {
                 child.seal().unwrap();
                 // The fork has closed it.
@@ -174,7 +174,8 @@ fn template(mut worker: Hostile, mode: &str) -> Hostile {
                 return Hostile { socket: own_socket(), claims: worker.claims };
             }
             Forked::Parent(birth) => {
-                let frame = encode(&FromWorker::Forked(ForkedMessage { pid: birth.pid })).unwrap();
+                let forked = ForkedMessage { pid: birth.pid, group_refused: None };
+                let frame = encode(&FromWorker::Forked(forked)).unwrap();
                 send_with(&frame, &[birth.pidfd, birth.socket]).unwrap();
             }
         }

@@ -49,7 +49,8 @@ pub fn converse(worker: &mut Hostile, seed: u64) -> ! {
 fn say(worker: &mut Hostile, chance: &mut Chance) {
     match chance.below(22) {
         0 => worker.ready(env!("CARGO_PKG_VERSION")),
-        1 => worker.send(&FromWorker::Forked(Forked { pid: chance.next() as u32 })),
+        1 => worker
+            .send(&FromWorker::Forked(Forked { pid: chance.next() as u32, group_refused: None })),
         2..=5 => worker.send(&console(chance.below(200))),
         6 => worker.send(&console(CONSOLE_CHUNK_BYTES_MAX as u64 + 1)),
         7 => {
@@ -87,7 +88,7 @@ fn say(worker: &mut Hostile, chance: &mut Chance) {
             worker.raw(&frame);
         }
         // One of the other direction.
-        17 => worker.raw(&encode(&ToWorker::Fork).unwrap()),
+        17 => worker.raw(&encode(&ToWorker::Fork { own_group: false }).unwrap()),
         // One with descriptors that nobody has asked for.
         18 => {
             let descriptors = [OwnedFd::from(own_socket()), OwnedFd::from(own_socket())];

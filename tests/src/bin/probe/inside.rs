@@ -1,13 +1,15 @@
 //! The worker's side: shut in as `worker/src/main.rs` and `worker/src/template.rs` do it, then one
 //! attempt.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use mcp_v8_protocol::{
     Decoder, Done, Forked as ForkedMessage, FromWorker, Job, LayerReport, Outcome, Ready, ToWorker,
     Usage, encode,
 };
-use mcp_v8_sandbox::{Forked, Purpose, Role, Sandbox, send_with};
+use mcp_v8_sandbox::{Forked, Purpose, Role, Sandbox, receive_with, send_with};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustix::stdio::stdin;
 
@@ -18,9 +20,12 @@ use crate::table;
 pub fn run(role: Role) -> ExitCode {
     let number = |argument: String| argument.strip_prefix("--supervisor=")?.parse().ok();
     let supervisor = std::env::args().skip(1).find_map(number);
-    let mut sandbox = Sandbox::begin(true, role, Purpose::Scripts).of_supervisor(supervisor);
+    let own_groups = std::env::args().skip(1).any(|argument| argument == "--groups=own");
+    let mut sandbox = Sandbox::begin(true, role, Purpose::Scripts)
+        .of_supervisor(supervisor)
+        .with_own_groups(own_groups);
     sandbox.enter().unwrap();
-    let mut receiver = Receiver::default();
+    let mut receiver = Receiver { is_template: role == Role::Template, ..Receiver::default() };
     let Some(ToWorker::Hello(_)) = receiver.next() else { return ExitCode::SUCCESS };
     match role {
         Role::Single => {
@@ -33,15 +38,19 @@ pub fn run(role: Role) -> ExitCode {
             let frame = encode(&ready(reports, holder.is_some())).unwrap();
             send_with(&frame, holder.as_slice()).unwrap();
             drop(holder);
-            while let Some(ToWorker::Fork) = receiver.next() {
-                match forker.fork().unwrap() {
+            while let Some(ToWorker::Fork { .. }) = receiver.next() {
+                let group = receiver.descriptors.pop();
+                match forker.fork(group.as_ref().map(AsFd::as_fd)).unwrap() {
                     Forked::Child(child) => {
+                        // Closed by the fork.
+                        std::mem::forget(group);
                         child.seal().unwrap();
                         return serve_job(&mut Receiver::default());
                     }
                     Forked::Parent(birth) => {
-                        let forked = FromWorker::Forked(ForkedMessage { pid: birth.pid });
-                        let frame = encode(&forked).unwrap();
+                        let group_refused = birth.group_refused.map(Errno::raw_os_error);
+                        let forked = ForkedMessage { pid: birth.pid, group_refused };
+                        let frame = encode(&FromWorker::Forked(forked)).unwrap();
                         send_with(&frame, &[birth.pidfd, birth.socket]).unwrap();
                     }
                 }
@@ -92,6 +101,8 @@ fn attempt(job: &Job) -> String {
 #[derive(Default)]
 struct Receiver {
     decoder: Decoder<ToWorker>,
+    is_template: bool,
+    descriptors: Vec<OwnedFd>,
 }
 
 impl Receiver {
@@ -102,10 +113,15 @@ impl Receiver {
             if let Some(message) = self.decoder.next_message().unwrap() {
                 return Some(message);
             }
-            match recv(stdin(), &mut bytes[..], RecvFlags::empty()) {
-                Ok((0, _)) | Err(rustix::io::Errno::CONNRESET) => return None,
-                Ok((read, _)) => self.decoder.buffer_mut().extend_from_slice(&bytes[..read]),
-                Err(rustix::io::Errno::INTR) => {}
+            let read = if self.is_template {
+                receive_with(&mut bytes, &mut self.descriptors)
+            } else {
+                recv(stdin(), &mut bytes[..], RecvFlags::empty()).map(|(read, _)| read)
+            };
+            match read {
+                Ok(0) | Err(Errno::CONNRESET) => return None,
+                Ok(read) => self.decoder.buffer_mut().extend_from_slice(&bytes[..read]),
+                Err(Errno::INTR) => {}
                 Err(error) => panic!("reading failed: {error}"),
             }
         }

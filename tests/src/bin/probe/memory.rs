@@ -1,7 +1,7 @@
 //! Attempts to have more memory than the job may.
 
 use mcp_v8_protocol::Job;
-use mcp_v8_sandbox::limits::{MEMORY_RESERVE_BYTES, MEMORY_SLACK_BYTES};
+use mcp_v8_protocol::limits::{MEMORY_RESERVE_BYTES, MEMORY_SLACK_BYTES};
 use rustix::io::Errno;
 
 use crate::attempt::{in_words, raw};
