@@ -1,4 +1,5 @@
-//! `malloc` in a process with one thread: one arena. And a note of what it could not give to our own
+//! `malloc` in a process with one thread: one arena, and no list of small pieces that are put together
+//! later: that is a walk over the whole heap, and in a child each page it writes to is copied. And a note of what it could not give to our own
 //! code, which then aborts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -7,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Configures the C library's allocator.
 pub(crate) fn configure() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: a documented parameter; there is no other thread.
+    // SAFETY: documented parameters; there is no other thread.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
 

@@ -16,8 +16,12 @@ pub(crate) const FRAME_ROOM_BYTES: usize = 64 * 1024 + 1024;
 /// Stack that signal handlers run on, in bytes.
 pub(crate) const SIGNAL_STACK_BYTES: usize = 64 * 1024;
 
-/// Bytes taken from the socket at a time.
-pub(crate) const READ_BYTES: usize = 16 * 1024;
+/// Bytes taken from the socket at first: most jobs are smaller, and each page more is one that the
+/// kernel copies for a child.
+pub(crate) const FIRST_READ_BYTES: usize = 2 * 1024;
+
+/// Bytes taken from the socket at a time once there have been more.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
 
 /// A process that may not have this much more memory, in bytes, has none left.
 pub(crate) const EXHAUSTED_BYTES: usize = 4 * 1024 * 1024;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustix::stdio::stdin;
 
-use crate::limits::READ_BYTES;
+use crate::limits::{FIRST_READ_BYTES, READ_BYTES};
 
 /// Why there is no next message.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +58,12 @@ impl Receiver {
             if let Some(message) = self.decoder.next_message()? {
                 return Ok(Some(message));
             }
-            // Straight into the decoder's buffer: most jobs are small, and every page of stack that
-            // a child touches is one more that the kernel copies for it.
+            // Straight into the decoder's buffer: every page of stack that a child touches is one more
+            // that the kernel copies for it.
             let buffer = self.decoder.buffer_mut();
             let held = buffer.len();
-            buffer.resize(held + READ_BYTES, 0);
+            let wanted = if held < FIRST_READ_BYTES { FIRST_READ_BYTES } else { READ_BYTES };
+            buffer.resize(held + wanted, 0);
             let received = if self.takes_descriptors {
                 receive_with(&mut buffer[held..], &mut self.descriptors)
             } else {

@@ -5,8 +5,8 @@
 //! * Founders: a node that was never a member and names peers answers nothing but its status until
 //!   a majority of the list, itself included, is there with the same list and was never a member
 //!   either. Then each of them starts with the same first entry, so it does not matter which do.
-//! * Once any of the list is a member, nobody founds: those that are left wait to be contacted. One
-//!   whose name is known with another disk joins as a new node instead.
+//! * Once any of the list is a member, nobody founds: those that are left have their disk noted and wait to
+//!   be contacted. One whose name is known with another disk joins as a new node instead.
 //! * `--join` never founds.
 //! * One that was a cluster of its own, and still is, does not start with the name of another node: which of
 //!   the two histories should count is not ours to say.
@@ -132,6 +132,16 @@ async fn look_around(node: &Node) -> ((NodeId, Option<Founders>), Option<String>
                 let id = NodeId::joined(&config.name, node.store().identity().storage);
                 return ((id, None), None);
             }
+            Decision::Claim => match claim(node, &seen).await {
+                // The next look shows as whom.
+                Ok(()) => "the cluster has noted this node's disk".to_owned(),
+                Err(problem) if seen.values().any(|status| status.leader_id.is_some()) => problem,
+                // It may be this node's vote that a leader lacks.
+                Err(_) => {
+                    tracing::info!("the cluster exists and has no leader; waiting to be contacted");
+                    return ((NodeId::founder(&config.name), None), list);
+                }
+            },
             Decision::LookAgain(waiting) => {
                 let trouble = node.inner.context.troubles.text();
                 let reasons: Vec<String> =
@@ -184,6 +194,8 @@ enum Decision {
     Found(Founders),
     /// Start and wait.
     Wait,
+    /// Not every member knows whether it has met another disk of this name: ask the leader, whose word counts.
+    Claim,
     /// Join under a new id.
     JoinAgain,
     /// Not yet, and why.
@@ -210,7 +222,7 @@ fn decide(node: &Node, seen: &BTreeMap<String, Status>) -> Decision {
             return Decision::JoinAgain;
         }
         if !mine.is_empty() {
-            return Decision::Wait;
+            return Decision::Claim;
         }
         return Decision::LookAgain(format!(
             "the cluster that {} belongs to does not know this node, '{}': it has the members {}. \
@@ -324,6 +336,19 @@ fn same_list(one: &str, other: &str) -> bool {
         && one.iter().zip(&other).all(|((address_a, name_a), (address_b, name_b))| {
             address_a == address_b && (name_a == name_b || name_a == "?" || name_b == "?")
         })
+}
+
+/// Asks the members, in turn, to have the leader note this node's disk under its name. Where the leader has
+/// met another one it lets this node in as a new one.
+async fn claim(node: &Node, seen: &BTreeMap<String, Status>) -> Result<(), String> {
+    let mut last = "no member is reached".to_owned();
+    for (member, _) in seen.iter().filter(|(_, status)| status.member) {
+        match post_join(node, member).await {
+            Ok(()) => return Ok(()),
+            Err(problem) => last = format!("{member} does not note this node's disk: {problem}"),
+        }
+    }
+    Err(last)
 }
 
 /// Asks members of a cluster, in turn and again, to let this node in.
