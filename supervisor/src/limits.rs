@@ -101,8 +101,15 @@ pub const WORKER_TASKS_MAX: u64 = 1;
 /// Bytes that are read of what the kernel has counted in a control group.
 pub const GROUP_EVENTS_BYTES_MAX: usize = 512;
 
-/// Times that a control group is tried to be removed, a millisecond apart.
-pub const GROUP_REMOVAL_TRIES_MAX: u32 = 50;
+/// Bytes that may be left in the control group of a worker that is gone, for it to be used again. The
+/// kernel counts some ahead on each processor.
+pub const GROUP_LEFT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long no control group is made for a worker after that has failed.
+pub const GROUP_RETRY_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the control groups of a pool that stops are tried to be removed, all together.
+pub const GROUP_REMOVAL_MAX: Duration = Duration::from_millis(200);
 
 /// First pause after a worker died while starting; doubles to [`BACKOFF_MAX`], with jitter.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);

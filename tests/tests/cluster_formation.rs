@@ -106,6 +106,23 @@ async fn one_founder_waits_two_found_and_the_late_third_comes_in() {
     assert_eq!(shown.body["result"], "before", "{shown:?}");
 }
 
+/// Two have founded and one of them is gone: without the third, which nobody has met, there is no majority, and
+/// nobody whom it could ask whether it is the one that was expected.
+#[tokio::test]
+async fn a_founder_that_comes_when_nobody_leads_makes_the_majority() {
+    let cluster = Cluster::of(3).await;
+    for node in [1, 2] {
+        cluster.launch(node);
+    }
+    let gone = cluster.agreed(&[1, 2]).await;
+    works(&cluster, &[1, 2]).await;
+    cluster.kill9(gone);
+    cluster.launch(3);
+    let rest = cluster.all_but(&[gone]);
+    cluster.agreed(&rest).await;
+    works(&cluster, &rest).await;
+}
+
 #[tokio::test]
 async fn peers_given_without_ids_form_one_cluster() {
     let cluster = Cluster::of(3).await;

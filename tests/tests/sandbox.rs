@@ -196,7 +196,10 @@ async fn a_server_that_is_not_root_has_the_same_sandbox() {
         std::fs::copy(binary(name), dir.path().join(name)).unwrap();
     }
     let url = format!("http://127.0.0.1:{}", free_port());
-    let mut server = Command::new(dir.path().join("mcp-v8"))
+    // As systemd starts a service: with few open files, and the right to have more.
+    let mut server = Command::new("sh")
+        .args(["-c", "ulimit -Sn 256 && exec \"$0\" \"$@\""])
+        .arg(dir.path().join("mcp-v8"))
         .args(["--bind-host=127.0.0.1", &format!("--http-port={}", &url[17..])])
         .arg(format!("--session-db-path={}", dir.path().join("state").display()))
         .env("RUST_LOG", "off")
@@ -216,6 +219,10 @@ async fn a_server_that_is_not_root_has_the_same_sandbox() {
     }
     let group = readiness["sandbox"]["control_group"].as_str().unwrap();
     assert!(group.contains("Delegate=yes"), "{group}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let files: Vec<&str> = files.split_whitespace().collect();
+    assert!(files[0] == files[1] && files[0] != "256", "{files:?}");
     let run = client.post(format!("{url}/api/exec?wait=30")).body("6 * 7");
     let answer: Value = run.send().await.unwrap().json().await.unwrap();
     assert_eq!(answer["result"], "42", "{answer}");

@@ -79,10 +79,10 @@ impl Shared {
         }
         let all = group.as_deref().and_then(|group| group.as_ref().ok()).cloned();
         let groups = all.as_ref().and_then(|group| group.leaves()).cloned();
-        if groups.is_some() {
+        let own = settings.processes == Processes::Exec;
+        if groups.is_some() && !own {
             arguments.push("--groups=own");
         }
-        let own = settings.processes == Processes::Exec;
         let entrance = all.map(|group| Entrance { group, own });
         let program = settings.worker_path.clone();
         let spawner = Spawner::start(program, arguments, logs::start()?, greeting, entrance)?;

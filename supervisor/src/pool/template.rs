@@ -44,6 +44,8 @@ pub struct Template {
     mode: Mode,
     started: Instant,
     forks: u64,
+    /// The control group of the child that is being made.
+    group: Option<Leaf>,
     reapers: TaskTracker,
 }
 
@@ -94,6 +96,7 @@ impl Template {
             mode,
             started: Instant::now(),
             forks: 0,
+            group: None,
             reapers,
         };
         let begun = tokio::time::timeout(START_DEADLINE, template.begin())
@@ -165,8 +168,9 @@ impl Template {
                     _ => continue,
                 };
                 if let Ok(pidfd) = self.channel.descriptor() {
-                    // Dropped, and with that killed and reaped.
-                    let _ = Process::new(pid, pidfd, self.reapers.clone());
+                    // Dropped, and with that killed and reaped; its group is free then.
+                    let process = Process::new(pid, pidfd, self.reapers.clone());
+                    let _ = process.map(|process| process.in_group(self.group.take()));
                 }
                 if pid != 0 {
                     let _ = self.channel.descriptor();
@@ -194,13 +198,14 @@ impl Template {
     /// # Errors
     /// [`StartError`]; the template is of no use after it.
     pub async fn fork(&mut self, group: Option<Leaf>) -> Result<Worker, StartError> {
-        let forked = tokio::time::timeout(FORK_DEADLINE, self.try_fork(group)).await;
+        self.group = group;
+        let forked = tokio::time::timeout(FORK_DEADLINE, self.try_fork()).await;
         forked.unwrap_or(Err(StartError::Fork("it took too long".to_owned())))
     }
 
-    async fn try_fork(&mut self, mut group: Option<Leaf>) -> Result<Worker, StartError> {
+    async fn try_fork(&mut self) -> Result<Worker, StartError> {
         let gone = |error: std::io::Error| StartError::Fork(error.to_string());
-        match group.as_ref().and_then(Leaf::directory) {
+        match self.group.as_ref().and_then(Leaf::directory) {
             None => self.channel.send(&ToWorker::Fork { own_group: false }).await.map_err(gone)?,
             Some(directory) => {
                 let fork = ToWorker::Fork { own_group: true };
@@ -216,16 +221,20 @@ impl Template {
         let pidfd = self.channel.descriptor().map_err(StartError::Protocol)?;
         let process =
             Process::new(forked.pid, pidfd, self.reapers.clone()).map_err(StartError::Spawn)?;
-        if let Some(error) = forked.group_refused
-            && let Some(group) = group.take()
-        {
-            group.refuse(&std::io::Error::from_raw_os_error(error));
-        }
+        let group = self.group.take();
         let is_first = self.forks == 0;
-        if is_first && group.as_ref().is_some_and(|group| group.is_missed_by(process.pid())) {
-            return Err(StartError::Fork("its first child is not in its group".to_owned()));
-        }
-        let process = process.in_group(group);
+        let refused = forked.group_refused.map(std::io::Error::from_raw_os_error).or_else(|| {
+            let missed =
+                is_first && group.as_ref().is_some_and(|one| one.is_missed_by(process.pid()));
+            missed.then(|| std::io::Error::other("its first one began elsewhere"))
+        });
+        let process = match (group, refused) {
+            (Some(group), Some(error)) => {
+                group.refuse(&error);
+                process
+            }
+            (group, _) => process.in_group(group),
+        };
         let socket = self.channel.descriptor().map_err(StartError::Protocol)?;
         ioctl_fionbio(&socket, true).map_err(|error| StartError::Spawn(error.into()))?;
         let socket = UnixStream::from_std(socket.into()).map_err(StartError::Spawn)?;

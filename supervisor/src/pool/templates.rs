@@ -102,9 +102,7 @@ impl Templates {
             return Some(group);
         }
         let groups = Arc::clone(groups);
-        let made = tokio::task::spawn_blocking(move || groups.make()).await.ok()?;
-        made.inspect_err(|error| tracing::warn!(%error, "a worker has no control group of its own"))
-            .ok()
+        tokio::task::spawn_blocking(move || groups.make()).await.ok()?.ok()
     }
 
     /// The template in use, if there is one; as it was a moment ago while it makes a worker.

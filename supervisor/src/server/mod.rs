@@ -43,7 +43,8 @@ use crate::waiting::{self, WaitError};
 use self::ports::{listen, port_from_environment, say_listening, spawn_serving};
 pub use self::start::worker_path;
 use self::start::{
-    bucket, check_sandbox, fork_session, prepare_state, start_executions, start_node, text,
+    allow_open_files, bucket, check_sandbox, fork_session, prepare_state, start_executions,
+    start_node, text,
 };
 
 /// How often histograms are folded so that they stay small.
@@ -135,6 +136,7 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`].
 pub async fn run(args: Args) -> Result<(), ServeError> {
+    allow_open_files();
     otlp::start(&otlp::Settings {
         endpoint: args.observe.otlp_endpoint.as_deref(),
         sample: args.observe.otlp_sample,

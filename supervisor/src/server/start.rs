@@ -11,6 +11,7 @@ use std::time::Duration;
 use mcp_v8_cluster::command::MoveTo;
 use mcp_v8_cluster::node::{Node, StartError};
 use mcp_v8_cluster::store::{LockError, OpenError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ServeError;
 use crate::access::Principal;
@@ -115,6 +116,18 @@ pub(super) fn start_executions(
         principals: args.access.limits(),
     };
     Ok((Executions::start(settings, pool.clone(), replicated), pool))
+}
+
+/// Allows as many open files as the hard limit does: each worker takes five, each client one, and the usual
+/// soft limit of 1024 is for programs that cannot count further.
+pub(super) fn allow_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "no more open files than before");
+    }
 }
 
 /// Says what keeps scripts in, once the first worker has started.

@@ -40,13 +40,30 @@ fn yes() -> bool {
     true
 }
 
-/// Asks a member to let this node in, or to note its new address.
-pub async fn post_join(node: &Node, seed: &str) -> Result<(), String> {
+/// Why a node is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// Whoever may decide says no.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody has decided: there is no leader, or no answer.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+/// Asks a member to let this node in, or to note its disk or its new address.
+///
+/// # Errors
+/// [`JoinError`].
+pub async fn post_join(node: &Node, seed: &str) -> Result<(), JoinError> {
     let context = &node.inner.context;
     let credentials = &context.auth.credentials;
     // A proof names the process that it is for.
     let to = match &credentials.secret {
-        Some(_) => status_of(context, seed).await.map_err(|error| error.to_string())?.instance,
+        Some(_) => {
+            let status = status_of(context, seed).await;
+            status.map_err(|error| JoinError::Unanswered(error.to_string()))?.instance
+        }
         None => None,
     };
     // A struct of texts and flags.
@@ -59,8 +76,9 @@ pub async fn post_join(node: &Node, seed: &str) -> Result<(), String> {
     context.heed(seed, Way::Request, asked.as_ref().err());
     match asked {
         Ok((status, _)) if status.is_success() => Ok(()),
-        Ok((_, body)) => Err(said(&body)),
-        Err(error) => Err(error.to_string()),
+        Ok((StatusCode::CONFLICT, body)) => Err(JoinError::Refused(said(&body))),
+        Ok((_, body)) => Err(JoinError::Unanswered(said(&body))),
+        Err(error) => Err(JoinError::Unanswered(error.to_string())),
     }
 }
 

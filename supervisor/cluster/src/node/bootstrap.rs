@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::asking::{post_join, statuses};
+use super::asking::{JoinError, post_join, statuses};
 use super::config::Config;
 use super::founders::{self, fingerprint};
 use super::status::{MemberStatus, Status};
@@ -135,10 +135,11 @@ async fn look_around(node: &Node) -> ((NodeId, Option<Founders>), Option<String>
             Decision::Claim => match claim(node, &seen).await {
                 // The next look shows as whom.
                 Ok(()) => "the cluster has noted this node's disk".to_owned(),
-                Err(problem) if seen.values().any(|status| status.leader_id.is_some()) => problem,
-                // It may be this node's vote that a leader lacks.
-                Err(_) => {
-                    tracing::info!("the cluster exists and has no leader; waiting to be contacted");
+                Err(JoinError::Refused(problem)) => problem,
+                // It may be this node's vote that a leader lacks. Who leads by the statuses says nothing:
+                // they name the last one until there is another.
+                Err(JoinError::Unanswered(problem)) => {
+                    tracing::info!(problem, "the cluster exists and nobody leads it; waiting");
                     return ((NodeId::founder(&config.name), None), list);
                 }
             },
@@ -340,12 +341,16 @@ fn same_list(one: &str, other: &str) -> bool {
 
 /// Asks the members, in turn, to have the leader note this node's disk under its name. Where the leader has
 /// met another one it lets this node in as a new one.
-async fn claim(node: &Node, seen: &BTreeMap<String, Status>) -> Result<(), String> {
-    let mut last = "no member is reached".to_owned();
+async fn claim(node: &Node, seen: &BTreeMap<String, Status>) -> Result<(), JoinError> {
+    let mut last = JoinError::Unanswered("no member is reached".to_owned());
     for (member, _) in seen.iter().filter(|(_, status)| status.member) {
         match post_join(node, member).await {
             Ok(()) => return Ok(()),
-            Err(problem) => last = format!("{member} does not note this node's disk: {problem}"),
+            Err(JoinError::Refused(why)) => {
+                let why = format!("{member} does not note this node's disk: {why}");
+                return Err(JoinError::Refused(why));
+            }
+            Err(unanswered) => last = unanswered,
         }
     }
     Err(last)

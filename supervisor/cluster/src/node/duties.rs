@@ -237,9 +237,9 @@ async fn tell_address(node: &Node) {
             for address in statuses(context, context.others()).await.into_keys() {
                 match post_join(node, &address).await {
                     Ok(()) => return,
-                    Err(problem) if problem != refused => {
+                    Err(problem) if problem.to_string() != refused => {
                         tracing::warn!(%address, %problem, "this node's address is not noted");
-                        refused = problem;
+                        refused = problem.to_string();
                     }
                     Err(_) => {}
                 }

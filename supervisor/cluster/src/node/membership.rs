@@ -308,12 +308,14 @@ impl Node {
             let nodes = [((*id).clone(), member)].into();
             return self.change(ChangeMembers::SetNodes(nodes), true).await;
         }
-        if let Some((old, known)) = same_name.iter().find(|(id, _)| self.hears(id)) {
-            return Err(refused(format!(
-                "the name '{}' belongs to a living node at {} with another disk ({old}); choose \
-                 another --node-id, or stop that node first",
-                join.name, known.address,
-            )));
+        for (old, known) in &same_name {
+            if self.hears(old) || self.answers_as_noted(known).await {
+                return Err(refused(format!(
+                    "the name '{}' belongs to a living node at {} with another disk ({old}); choose \
+                     another --node-id, or stop that node first",
+                    join.name, known.address,
+                )));
+            }
         }
         if let Some((id, _)) = members
             .iter()
@@ -327,6 +329,14 @@ impl Node {
         }
         tracing::info!(node = join.name, address = join.address, "joins");
         self.change(ChangeMembers::AddNodes([(joined, member)].into()), true).await
+    }
+
+    /// Whether a node is there with its disk. One whose disk has just been noted has perhaps not been
+    /// heard yet.
+    async fn answers_as_noted(&self, known: &Member) -> bool {
+        let status = status_of(&self.inner.context, &known.address).await;
+        known.storage.is_some()
+            && status.is_ok_and(|status| Some(status.storage_id) == known.storage)
     }
 
     /// Asks a node for its disk and its cluster, when whoever lets it in does not say.

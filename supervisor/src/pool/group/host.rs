@@ -4,10 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::GroupError;
-use crate::limits::GROUP_REMOVAL_TRIES_MAX;
+use crate::limits::GROUP_REMOVAL_MAX;
 
 /// Directories of ours begin with this; the server's process id follows.
 const PREFIX: &str = "mcp-v8-workers-";
@@ -55,7 +55,7 @@ pub(super) fn make(parent: &Path) -> Result<PathBuf, GroupError> {
         // One that another server has just made is empty as well.
         if owner_of(&name.to_string_lossy()).is_some_and(|pid| !is_alive(pid)) {
             // Refused by the kernel while a process is in it.
-            remove_with_all_below(&entry.path(), 1);
+            remove_with_all_below(&entry.path(), Instant::now());
         }
     }
     let path = parent.join(format!("{PREFIX}{}-{}", std::process::id(), next_number()));
@@ -72,22 +72,21 @@ pub(super) fn make(parent: &Path) -> Result<PathBuf, GroupError> {
 
 /// Removes a group and those in it, unless a process is in one of them.
 pub(super) fn remove(group: &Path) {
-    remove_with_all_below(group, GROUP_REMOVAL_TRIES_MAX);
+    remove_with_all_below(group, Instant::now() + GROUP_REMOVAL_MAX);
 }
 
-fn remove_with_all_below(group: &Path, tries: u32) {
+/// Tries once at least, and until `deadline` where the kernel says that one is in use.
+fn remove_with_all_below(group: &Path, deadline: Instant) {
     for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_with_all_below(&entry.path(), tries);
+            remove_with_all_below(&entry.path(), deadline);
         }
     }
-    for _ in 0..tries {
-        match std::fs::remove_dir(group) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                std::thread::sleep(REMOVAL_PAUSE);
-            }
-            _ => return,
-        }
+    while let Err(error) = std::fs::remove_dir(group)
+        && error.kind() == io::ErrorKind::ResourceBusy
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(REMOVAL_PAUSE);
     }
 }
 
@@ -141,7 +140,9 @@ pub(super) fn control_below(parent: &Path) -> Result<(), GroupError> {
 pub(super) fn give_back(parent: &Path) {
     let server = parent.join(SERVER);
     let own = std::process::id().to_string();
-    if ["-memory", "-pids"].iter().all(|word| write(&parent.join(CONTROLLERS), word).is_ok())
+    // A kernel without that controller says so.
+    let _ = write(&parent.join(CONTROLLERS), "-pids");
+    if write(&parent.join(CONTROLLERS), "-memory").is_ok()
         && write(&parent.join("cgroup.procs"), &own).is_ok()
     {
         remove(&server);

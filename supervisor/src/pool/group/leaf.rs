@@ -7,7 +7,11 @@
 //! * Making a group takes the kernel as long as a script, so groups are used again: one that a
 //!   [`Leaf`] leaves behind waits for the next worker. There are never more of them than there were
 //!   workers at once.
-//! * A host that does not let a template fork into a group has told so once and is not asked again.
+//! * What a worker leaves in its group when it is gone, such as a heap that is kept in memory, is not
+//!   its successor's to pay for: a group with more than a little is given up, and a little is added to the
+//!   next bound. The group of all workers goes on counting it.
+//! * A host that does not let a template fork into a group has told so once and is not asked again;
+//!   one that does not let us make a group is asked again after a pause.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -16,6 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags, open};
@@ -23,7 +28,9 @@ use rustix::process::{Uid, geteuid};
 
 use super::GroupError;
 use super::host::{control_below, write};
-use crate::limits::{GROUP_EVENTS_BYTES_MAX, WORKER_TASKS_MAX};
+use crate::limits::{
+    GROUP_EVENTS_BYTES_MAX, GROUP_LEFT_BYTES_MAX, GROUP_RETRY_PAUSE, WORKER_TASKS_MAX,
+};
 
 /// Whoever may write this file may put processes into the group.
 const PROCESSES: &str = "cgroup.procs";
@@ -44,8 +51,12 @@ pub struct Leaves {
     /// Who forks into them.
     user: Option<Uid>,
     free: Mutex<Vec<Place>>,
+    /// Groups with something left in them, to be removed.
+    given_up: Mutex<Vec<PathBuf>>,
     made: AtomicU64,
     refused: Mutex<Option<String>>,
+    /// Why the last one could not be made, and until when none is tried.
+    failed: Mutex<Option<(Instant, String)>>,
 }
 
 /// A group that exists.
@@ -54,9 +65,12 @@ struct Place {
     path: PathBuf,
     directory: OwnedFd,
     memory_max: File,
+    memory: File,
     events: File,
     /// What is written in `memory_max`.
     bytes: Option<u64>,
+    /// What was in it before its worker.
+    left_bytes: u64,
     /// Events that were there before its worker.
     before: Events,
 }
@@ -86,8 +100,10 @@ impl Leaves {
             parent: parent.to_owned(),
             user,
             free: Mutex::default(),
+            given_up: Mutex::default(),
             made: AtomicU64::new(0),
             refused: Mutex::default(),
+            failed: Mutex::default(),
         };
         // The kernel asks for the right to move processes in the group above both places.
         leaves.give_to_user(parent)?;
@@ -96,21 +112,47 @@ impl Leaves {
 
     /// A group that no worker is in, if one has been made already.
     pub fn take(self: &Arc<Self>) -> Option<Leaf> {
-        let place = self.free.lock().pop()?;
-        Some(self.leaf(place))
+        loop {
+            let mut place = self.free.lock().pop()?;
+            place.left_bytes = place.memory_bytes();
+            if place.left_bytes <= GROUP_LEFT_BYTES_MAX {
+                return Some(self.leaf(place));
+            }
+            self.given_up.lock().push(place.path);
+        }
     }
 
-    /// Makes a group. Takes the kernel a fraction of a millisecond: not for threads that serve.
+    /// Makes a group, and removes those that were given up. Takes the kernel a fraction of a
+    /// millisecond: not for threads that serve.
     ///
     /// # Errors
-    /// [`GroupError::Io`].
+    /// [`GroupError::Io`]; none is tried for [`GROUP_RETRY_PAUSE`] then.
     pub fn make(self: &Arc<Self>) -> Result<Leaf, GroupError> {
+        for path in std::mem::take(&mut *self.given_up.lock()) {
+            // The kernel keeps what is left, on the account of the group above.
+            let _ = std::fs::remove_dir(path);
+        }
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let path = self.parent.join(format!("worker-{number}"));
-        std::fs::create_dir(&path).map_err(|error| io_error(&path, error))?;
-        self.give_to_user(&path)?;
+        match self.make_at(&path) {
+            Ok(place) => Ok(self.leaf(place)),
+            Err(error) => {
+                let _ = std::fs::remove_dir(path);
+                tracing::warn!(%error, "a worker has no control group of its own");
+                let until = Instant::now() + GROUP_RETRY_PAUSE;
+                *self.failed.lock() = Some((until, error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    fn make_at(&self, path: &Path) -> Result<Place, GroupError> {
+        std::fs::create_dir(path).map_err(|error| io_error(path, error))?;
+        self.give_to_user(path)?;
+        let place = Place::open(path)?;
+        // A host without that controller has the limit on each process.
         let _ = write(&path.join("pids.max"), &WORKER_TASKS_MAX.to_string());
-        Ok(self.leaf(Place::open(&path)?))
+        Ok(place)
     }
 
     fn leaf(self: &Arc<Self>, mut place: Place) -> Leaf {
@@ -127,9 +169,13 @@ impl Leaves {
         }
     }
 
-    /// Why workers have no groups of their own after all.
+    /// Why workers have no groups of their own after all, or not now.
     pub fn refused(&self) -> Option<String> {
-        self.refused.lock().clone()
+        let failed = || match &*self.failed.lock() {
+            Some((until, why)) if Instant::now() < *until => Some(why.clone()),
+            _ => None,
+        };
+        self.refused.lock().clone().or_else(failed)
     }
 
     fn give_to_user(&self, group: &Path) -> Result<(), GroupError> {
@@ -158,10 +204,20 @@ impl Place {
             path: path.to_owned(),
             directory,
             memory_max: file("memory.max", OpenOptions::new().write(true))?,
+            memory: file("memory.current", OpenOptions::new().read(true))?,
             events: file("memory.events", OpenOptions::new().read(true))?,
             bytes: None,
+            left_bytes: 0,
             before: Events::default(),
         })
+    }
+
+    /// What is in it now; nothing where that cannot be read.
+    fn memory_bytes(&self) -> u64 {
+        let mut text = [0; 32];
+        let read = self.memory.read_at(&mut text, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(text.get(..read).unwrap_or_default());
+        text.trim().parse().unwrap_or(0)
     }
 
     fn events(&self) -> Events {
@@ -217,6 +273,7 @@ impl Leaf {
     /// Bounds what is in it. Before a script is: then it is a write of some microseconds.
     pub fn bound(&mut self, bytes: u64) {
         let Some(place) = &mut self.place else { return };
+        let bytes = bytes.saturating_add(place.left_bytes);
         if place.bytes == Some(bytes) {
             return;
         }
@@ -260,8 +317,10 @@ mod tests {
             parent: parent.to_owned(),
             user: None,
             free: Mutex::default(),
+            given_up: Mutex::default(),
             made: AtomicU64::new(0),
             refused: Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
@@ -270,6 +329,7 @@ mod tests {
         let path = leaves.parent.join("worker");
         std::fs::create_dir(&path).unwrap();
         std::fs::write(path.join("memory.max"), "max").unwrap();
+        std::fs::write(path.join("memory.current"), "0\n").unwrap();
         std::fs::write(path.join("memory.events"), QUIET).unwrap();
         leaves.leaf(Place::open(&path).unwrap())
     }
@@ -311,6 +371,37 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "", "it stands already");
         leaf.bound(654_321);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "654321");
+    }
+
+    #[test]
+    fn what_is_left_in_a_group_is_not_the_next_workers_to_pay_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let leaves = leaves(dir.path());
+        let left = |bytes: u64| {
+            std::fs::write(dir.path().join("worker/memory.current"), format!("{bytes}\n")).unwrap();
+        };
+        drop(leaf(&leaves));
+        left(GROUP_LEFT_BYTES_MAX);
+        let mut next = leaves.take().expect("little is left");
+        next.bound(1_000_000);
+        let written = std::fs::read_to_string(dir.path().join("worker/memory.max")).unwrap();
+        assert_eq!(written, (1_000_000 + GROUP_LEFT_BYTES_MAX).to_string());
+        drop(next);
+        left(GROUP_LEFT_BYTES_MAX + 1);
+        assert!(leaves.take().is_none());
+        assert_eq!(*leaves.given_up.lock(), [dir.path().join("worker")]);
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_made_leaves_nothing_and_is_tried_again_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let leaves = leaves(dir.path());
+        // A directory without the files of a group.
+        assert!(leaves.make().is_err());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(leaves.refused().unwrap().contains("memory.max"), "{:?}", leaves.refused());
+        *leaves.failed.lock() = Some((Instant::now(), "then".to_owned()));
+        assert_eq!(leaves.refused(), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod leaf;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use self::host::{delegate, directory, make, read, usable_memory_bytes, write};
 pub use self::leaf::{Kill, Leaf, Leaves};
@@ -72,6 +72,7 @@ pub struct Group {
     claimed: AtomicU64,
     /// Groups for one worker each, or why there are none.
     leaves: Result<Arc<Leaves>, String>,
+    removed: AtomicBool,
 }
 
 impl Group {
@@ -88,12 +89,20 @@ impl Group {
         }
         let parent = directory(&mounts, &own, "").ok_or(GroupError::NotDelegated)?;
         delegate(&parent)?;
-        Self::bound(V2, make(&parent)?, None)
+        let made = make(&parent).inspect_err(|_| host::give_back(&parent));
+        Self::bound(V2, made?, None)
     }
 
     fn bound(files: Files, memory: PathBuf, tasks: Option<PathBuf>) -> Result<Self, GroupError> {
         let leaves = Err(VERSION_1.to_owned());
-        let mut group = Self { files, memory, tasks, claimed: AtomicU64::new(0), leaves };
+        let mut group = Self {
+            files,
+            memory,
+            tasks,
+            claimed: AtomicU64::new(0),
+            leaves,
+            removed: AtomicBool::new(false),
+        };
         let bytes = usable_memory_bytes()? / 100 * WORKERS_MEMORY_PERCENT;
         write(&group.memory.join(files.memory_max), &bytes.to_string())?;
         let tasks = group.tasks.as_ref().unwrap_or(&group.memory).join("pids.max");
@@ -143,12 +152,18 @@ impl Group {
     /// # Errors
     /// [`GroupError::Io`]; it stays where it was.
     pub fn enter(&self, pid: u32) -> Result<(), GroupError> {
-        let divided = self.leaves.is_ok().then(|| self.memory.join(TEMPLATES));
-        let memory = divided.as_ref().unwrap_or(&self.memory);
-        for directory in [Some(memory), self.tasks.as_ref()].into_iter().flatten() {
+        for directory in [Some(&self.shared()), self.tasks.as_ref()].into_iter().flatten() {
             write(&directory.join("cgroup.procs"), &pid.to_string())?;
         }
         Ok(())
+    }
+
+    /// The group of those that have none of their own.
+    fn shared(&self) -> PathBuf {
+        match self.leaves {
+            Ok(_) => self.memory.join(TEMPLATES),
+            Err(_) => self.memory.clone(),
+        }
     }
 
     /// Puts a process into a group of its own, where there are such, and into that of all elsewhere.
@@ -158,9 +173,11 @@ impl Group {
     pub fn enter_own(&self, pid: u32) -> Result<Option<Leaf>, GroupError> {
         match &self.leaves {
             Ok(leaves) => {
-                let leaf = leaves.take().map_or_else(|| leaves.make(), Ok)?;
-                leaf.enter(pid)?;
-                Ok(Some(leaf))
+                let leaf = leaves.take().map_or_else(|| leaves.make(), Ok);
+                match leaf.and_then(|leaf| leaf.enter(pid).map(|()| leaf)) {
+                    Ok(leaf) => Ok(Some(leaf)),
+                    Err(_) => self.enter(pid).map(|()| None),
+                }
             }
             Err(_) => self.enter(pid).map(|()| None),
         }
@@ -168,6 +185,9 @@ impl Group {
 
     /// Removes the group. The kernel refuses while a process is in it; then the next server does.
     pub fn remove(&self) {
+        if self.removed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         for directory in [Some(&self.memory), self.tasks.as_ref()].into_iter().flatten() {
             host::remove(directory);
         }
@@ -178,10 +198,10 @@ impl Group {
         }
     }
 
-    /// Whether the kernel has killed a process of this group for lack of memory that nobody has
-    /// been told of. Each kill is told once.
+    /// Whether the kernel has killed a process for lack of memory that has no group of its own and
+    /// that nobody has been told of. Each kill is told once.
     pub fn claim_kill(&self) -> bool {
-        let events = read(&self.memory.join(self.files.events)).unwrap_or_default();
+        let events = read(&self.shared().join(self.files.events)).unwrap_or_default();
         let kills = kills(&events);
         let claim = self.claimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |claimed| {
             (claimed < kills).then_some(claimed + 1)
