@@ -111,6 +111,12 @@ fn abandon_on(runtime: &Handle, shared: &Arc<Shared>, execution: Arc<Execution>)
 /// Runs an execution that the cluster has given to this node.
 fn adopt(shared: &Arc<Shared>, id: Uuid, row: &ExecutionRow, lease: Lease) {
     let Some(ledger) = &shared.ledger else { return };
+    // Where the leader needs no vote of this node, the end of an execution may be committed before its
+    // submission is applied here. It has run then.
+    let known = shared.registry.lock().get(id);
+    if known.is_some_and(|known| known.lease() == Some(&lease)) {
+        return;
+    }
     let code = match ledger.text(id, PartKind::Code, row.code_parts) {
         Ok(code) => Arc::new(code),
         Err(error) => {
