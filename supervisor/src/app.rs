@@ -105,6 +105,10 @@ impl App {
     pub fn render_metrics(&self) -> String {
         self.executions.publish_gauges();
         self.access.publish_gauges();
+        // Whether workers have control groups of their own may change.
+        if let Some(sandbox) = self.pool.sandbox() {
+            metrics::sandbox(&sandbox);
+        }
         if let Some(node) = &self.node {
             metrics::raft(node);
         }

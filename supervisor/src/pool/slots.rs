@@ -159,17 +159,20 @@ impl Shared {
     }
 
     /// The first start decides; a judgement of a worker that never started is replaced by a real one.
-    fn note_sandbox(&self, seen: Result<Judgement, String>) {
+    fn note_sandbox(&self, seen: impl FnOnce() -> Result<Judgement, String>) {
         self.sandbox.send_if_modified(|known| {
-            let unknown = match known {
-                None => true,
-                Some(Ok(judgement)) => judgement.layers.is_empty() && *known != Some(seen.clone()),
-                Some(Err(_)) => false,
+            let settled = match known {
+                None => false,
+                Some(Ok(judgement)) => !judgement.layers.is_empty(),
+                Some(Err(_)) => true,
             };
-            if unknown {
-                *known = Some(seen);
+            if settled {
+                return false;
             }
-            unknown
+            let seen = Some(seen());
+            let new = *known != seen;
+            *known = seen;
+            new
         });
     }
 }
@@ -209,7 +212,7 @@ async fn keep_one_ready(shared: &Shared) {
                 let pause = backoff(failures);
                 tracing::error!(%error, retry_in_ms = pause.as_millis() as u64, "a worker did not start");
                 metrics::worker_start_failed();
-                shared.note_sandbox(match &error {
+                shared.note_sandbox(|| match &error {
                     StartError::Sandbox(_) => Err(error.to_string()),
                     _ => Ok(Judgement::default()),
                 });
@@ -219,7 +222,7 @@ async fn keep_one_ready(shared: &Shared) {
             }
         };
         failures = 0;
-        shared.note_sandbox(Ok(worker.sandbox().clone()));
+        shared.note_sandbox(|| Ok(worker.sandbox().clone()));
         if let Some(engines) = worker.engines() {
             shared.engines.send_if_modified(|known| {
                 let new = known.as_ref() != Some(engines);

@@ -118,7 +118,7 @@ pub(super) fn start_executions(
     Ok((Executions::start(settings, pool.clone(), replicated), pool))
 }
 
-/// Allows as many open files as the hard limit does: each worker takes five, each client one, and the usual
+/// Allows as many open files as the hard limit does: each worker takes up to six, each client one, and the usual
 /// soft limit of 1024 is for programs that cannot count further.
 pub(super) fn allow_open_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

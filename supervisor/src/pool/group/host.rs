@@ -170,6 +170,13 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), GroupError> {
     std::fs::write(path, text).map_err(|error| GroupError::Io { path: path.to_owned(), error })
 }
 
+/// A count in a file of lines with a name and a count each; 0 when it has none.
+pub(super) fn count(text: &str, name: &str) -> u64 {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let found = lines.find(|(key, _)| *key == name);
+    found.and_then(|(_, count)| count.trim().parse().ok()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,5 +202,13 @@ mod tests {
         let mounts = "1 2 0:3 /box/1 /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
         assert_eq!(directory(mounts, "0::/box/1/x\n", ""), Some("/sys/fs/cgroup/x".into()));
         assert_eq!(directory(mounts, "0::/elsewhere\n", ""), None);
+    }
+
+    #[test]
+    fn kills_are_counted_in_the_files_of_both_versions() {
+        let kills = |text| count(text, "oom_kill");
+        assert_eq!(kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), 3);
+        assert_eq!(kills("low 0\nhigh 0\nmax 7\noom 2\noom_kill 2\noom_group_kill 0\n"), 2);
+        assert_eq!(kills(""), 0);
     }
 }

@@ -8,8 +8,8 @@
 //!   [`Leaf`] leaves behind waits for the next worker. There are never more of them than there were
 //!   workers at once.
 //! * What a worker leaves in its group when it is gone, such as a heap that is kept in memory, is not
-//!   its successor's to pay for: a group with more than a little is given up, and a little is added to the
-//!   next bound. The group of all workers goes on counting it.
+//!   its successor's to pay for: a group with more than a little is given up, and every bound is that much
+//!   larger. The group of all workers goes on counting it.
 //! * A host that does not let a template fork into a group has told so once and is not asked again;
 //!   one that does not let us make a group is asked again after a pause.
 
@@ -27,7 +27,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Uid, geteuid};
 
 use super::GroupError;
-use super::host::{control_below, write};
+use super::host::{control_below, count, write};
 use crate::limits::{
     GROUP_EVENTS_BYTES_MAX, GROUP_LEFT_BYTES_MAX, GROUP_RETRY_PAUSE, WORKER_TASKS_MAX,
 };
@@ -69,8 +69,6 @@ struct Place {
     events: File,
     /// What is written in `memory_max`.
     bytes: Option<u64>,
-    /// What was in it before its worker.
-    left_bytes: u64,
     /// Events that were there before its worker.
     before: Events,
 }
@@ -113,9 +111,8 @@ impl Leaves {
     /// A group that no worker is in, if one has been made already.
     pub fn take(self: &Arc<Self>) -> Option<Leaf> {
         loop {
-            let mut place = self.free.lock().pop()?;
-            place.left_bytes = place.memory_bytes();
-            if place.left_bytes <= GROUP_LEFT_BYTES_MAX {
+            let place = self.free.lock().pop()?;
+            if place.memory_bytes() <= GROUP_LEFT_BYTES_MAX {
                 return Some(self.leaf(place));
             }
             self.given_up.lock().push(place.path);
@@ -207,7 +204,6 @@ impl Place {
             memory: file("memory.current", OpenOptions::new().read(true))?,
             events: file("memory.events", OpenOptions::new().read(true))?,
             bytes: None,
-            left_bytes: 0,
             before: Events::default(),
         })
     }
@@ -229,12 +225,7 @@ impl Place {
 
 impl Events {
     fn parse(text: &str) -> Self {
-        let count = |name: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-            let found = lines.find(|(key, _)| *key == name);
-            found.and_then(|(_, count)| count.trim().parse().ok()).unwrap_or(0)
-        };
-        Self { kills: count("oom_kill"), own: count("oom") }
+        Self { kills: count(text, "oom_kill"), own: count(text, "oom") }
     }
 }
 
@@ -273,7 +264,7 @@ impl Leaf {
     /// Bounds what is in it. Before a script is: then it is a write of some microseconds.
     pub fn bound(&mut self, bytes: u64) {
         let Some(place) = &mut self.place else { return };
-        let bytes = bytes.saturating_add(place.left_bytes);
+        let bytes = bytes.saturating_add(GROUP_LEFT_BYTES_MAX);
         if place.bytes == Some(bytes) {
             return;
         }
@@ -365,12 +356,14 @@ mod tests {
         let mut leaf = leaf(&leaves);
         let file = dir.path().join("worker/memory.max");
         leaf.bound(123_456);
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "123456");
+        let written = (123_456 + GROUP_LEFT_BYTES_MAX).to_string();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
         std::fs::write(&file, "").unwrap();
         leaf.bound(123_456);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "", "it stands already");
         leaf.bound(654_321);
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "654321");
+        let written = (654_321 + GROUP_LEFT_BYTES_MAX).to_string();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
     }
 
     #[test]
@@ -382,11 +375,7 @@ mod tests {
         };
         drop(leaf(&leaves));
         left(GROUP_LEFT_BYTES_MAX);
-        let mut next = leaves.take().expect("little is left");
-        next.bound(1_000_000);
-        let written = std::fs::read_to_string(dir.path().join("worker/memory.max")).unwrap();
-        assert_eq!(written, (1_000_000 + GROUP_LEFT_BYTES_MAX).to_string());
-        drop(next);
+        drop(leaves.take().expect("little is left"));
         left(GROUP_LEFT_BYTES_MAX + 1);
         assert!(leaves.take().is_none());
         assert_eq!(*leaves.given_up.lock(), [dir.path().join("worker")]);

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use self::host::{delegate, directory, make, read, usable_memory_bytes, write};
+use self::host::{count, delegate, directory, make, read, usable_memory_bytes, write};
 pub use self::leaf::{Kill, Leaf, Leaves};
 use crate::limits::{WORKERS_MEMORY_PERCENT, WORKERS_TASKS_MAX};
 
@@ -202,7 +202,7 @@ impl Group {
     /// that nobody has been told of. Each kill is told once.
     pub fn claim_kill(&self) -> bool {
         let events = read(&self.shared().join(self.files.events)).unwrap_or_default();
-        let kills = kills(&events);
+        let kills = count(&events, "oom_kill");
         let claim = self.claimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |claimed| {
             (claimed < kills).then_some(claimed + 1)
         });
@@ -213,22 +213,5 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.remove();
-    }
-}
-
-fn kills(events: &str) -> u64 {
-    let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kills_are_counted_in_the_files_of_both_versions() {
-        assert_eq!(kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), 3);
-        assert_eq!(kills("low 0\nhigh 0\nmax 7\noom 2\noom_kill 2\noom_group_kill 0\n"), 2);
-        assert_eq!(kills(""), 0);
     }
 }
